@@ -1,0 +1,77 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+
+let package = Package(
+  name: "spoolfs",
+  products: [
+    .library(name: "TemporaryFiles", targets: ["TemporaryFiles"]),
+    .library(name: "SpoolFS", targets: ["SpoolFS"]),
+    .executable(name: "spoolfs", targets: ["spoolfs"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+    .package(
+      url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.0",
+      traits: []),
+  ],
+  targets: [
+    // What Swift cannot import from libc and the kernel headers.
+    .target(name: "CSpoolSystem"),
+    .systemLibrary(
+      name: "CFuse", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+
+    // The bytes of one file, and the budget all files share.
+    .target(
+      name: "SpoolStorage", dependencies: ["CSpoolSystem", systemPackage],
+      swiftSettings: settings),
+    // Python's tempfile, in Swift.
+    .target(
+      name: "TemporaryFiles", dependencies: ["SpoolStorage", systemPackage],
+      swiftSettings: settings),
+    // The tree, and in Mount/ its bridge to the kernel.
+    .target(
+      name: "SpoolFS",
+      dependencies: [
+        "CFuse", "CSpoolSystem", "SpoolStorage", "TemporaryFiles", systemPackage,
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "spoolfs",
+      dependencies: [
+        "CSpoolSystem", "SpoolFS", "SpoolStorage", "TemporaryFiles", systemPackage,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+
+    .testTarget(
+      name: "SpoolStorageTests", dependencies: ["SpoolStorage", "CSpoolSystem", systemPackage],
+      swiftSettings: settings),
+    .testTarget(
+      name: "SpoolFSTests", dependencies: ["SpoolFS", "SpoolStorage", "CSpoolSystem", systemPackage],
+      swiftSettings: settings),
+    .testTarget(
+      name: "MountTests",
+      dependencies: ["SpoolFS", "SpoolStorage", "CSpoolSystem", "CFuse", systemPackage],
+      swiftSettings: settings),
+    .testTarget(
+      name: "CommandTests",
+      dependencies: [
+        "CSpoolSystem", systemPackage,
+        .product(name: "Subprocess", package: "swift-subprocess"),
+      ],
+      swiftSettings: settings),
+  ]
+)

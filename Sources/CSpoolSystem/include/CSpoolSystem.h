@@ -1,0 +1,28 @@
+// What Swift cannot import: variadic functions, macros, raw system calls and kernel ABI numbers.
+#pragma once
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+// glibc has no wrapper for futex(2). Waits while `*word == expected`; a NULL timeout waits for ever.
+static inline int spool_futex_wait(const uint32_t *word, uint32_t expected, const struct timespec *timeout) {
+  return (int)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, timeout, (void *)0, 0);
+}
+
+// Wakes at most `count` waiters of `word`.
+static inline int spool_futex_wake(const uint32_t *word, int count) {
+  return (int)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, (void *)0, (void *)0, 0);
+}
+
+// open(2) and openat(2) are variadic, which Swift does not import.
+static inline int spool_openat(int directory, const char *path, int flags, mode_t mode) {
+  return openat(directory, path, flags, mode);
+}

@@ -1,0 +1,1 @@
+print("spoolfs 0.1.0")
