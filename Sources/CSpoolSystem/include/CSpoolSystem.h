@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "CSpoolStorage.h"
+
 // glibc has no wrapper for futex(2). Waits while `*word == expected`; a NULL timeout waits for ever.
 static inline int spool_futex_wait(const uint32_t *word, uint32_t expected, const struct timespec *timeout) {
   return (int)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, timeout, (void *)0, 0);

@@ -1,0 +1,73 @@
+// What Swift cannot import and the storage needs: composed macros, and variadic or feature-gated functions.
+#pragma once
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/magic.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+// O_TMPFILE is composed of other macros. An unnamed file in `directory`.
+static inline int spool_open_unnamed(int directory) {
+  return openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+// fallocate(2) is declared for GNU sources only, and Swift imports glibc without.
+static inline int spool_fallocate(int file, int mode, off_t offset, off_t count) {
+  return fallocate(file, mode, offset, count);
+}
+
+// 1 where the files of the filesystem are memory: spilling there gains nothing. -1 with errno.
+static inline int spool_is_memory_backed(int file) {
+  struct statfs status;
+  if (fstatfs(file, &status) != 0) return -1;
+  return status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC || status.f_type == HUGETLBFS_MAGIC;
+}
+
+// Bytes that an unprivileged user can still write on the filesystem of `file`. -1 with errno.
+static inline long long spool_free_bytes(int file) {
+  struct statfs status;
+  if (fstatfs(file, &status) != 0) return -1;
+  return (long long)status.f_bavail * (long long)status.f_frsize;
+}
+
+// Memory of the size given, not in core dumps, in huge pages where the kernel has them. NULL with errno.
+static inline void *spool_map_memory(size_t size) {
+  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? NULL : memory;
+}
+
+static inline void spool_advise_memory(void *memory, size_t size) {
+  // Advice: kernels without it are as correct.
+  int before = errno;
+  (void)madvise(memory, size, MADV_HUGEPAGE);
+  (void)madvise(memory, size, MADV_DONTDUMP);
+  errno = before;
+}
+
+// A detached thread that takes no signals, so that they go to the program's own threads. Returns 0 or an errno.
+static inline int spool_start_thread(const char *name, void *(*body)(void *), void *argument) {
+  pthread_attr_t attributes;
+  sigset_t all, before;
+  pthread_t thread;
+  int error = pthread_attr_init(&attributes);
+  if (error != 0) return error;
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  error = pthread_create(&thread, &attributes, body, argument);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  if (error == 0) pthread_setname_np(thread, name);
+  return error;
+}

@@ -1,0 +1,54 @@
+/// The files that could give memory back by moving to disk: those with chunks, held weakly.
+final class Candidates: Sendable {
+  private static let shardCount = 16
+  private let shards: [Shard]
+
+  private final class Shard: @unchecked Sendable {  // `files` is protected by `lock`
+    let lock = Lock()
+    var files: [ObjectIdentifier: Entry] = [:]
+  }
+
+  private struct Entry {
+    weak var file: FileContent?
+  }
+
+  init() { shards = (0..<Self.shardCount).map { _ in Shard() } }
+
+  func insert(_ file: FileContent) {
+    let shard = shard(of: ObjectIdentifier(file))
+    shard.lock.withLock { shard.files[ObjectIdentifier(file)] = Entry(file: file) }
+  }
+
+  /// Also called from the file's `deinit`, so it takes the identity and not the file.
+  func remove(_ file: ObjectIdentifier) {
+    let shard = shard(of: file)
+    shard.lock.withLock { _ = shard.files.removeValue(forKey: file) }
+  }
+
+  /// The files worth spilling first, best last: those with the largest product of idle time and memory.
+  ///
+  /// - Complexity: O(candidates).
+  func victims(atMost limit: Int, now: UInt32, excluding excluded: FileContent?) -> [FileContent] {
+    var victims: [(file: FileContent, score: Double)] = []
+    for shard in shards {
+      // References are dropped outside the lock: the last one of a file runs its `deinit`, which takes the lock.
+      let files = shard.lock.withLock { shard.files.values.compactMap(\.file) }
+      for file in files where file !== excluded {
+        victims.append((file, file.spillScore(now: now)))
+      }
+      if victims.count > 4 * limit { Self.keep(limit, of: &victims) }
+    }
+    Self.keep(limit, of: &victims)
+    return victims.reversed().map(\.file)
+  }
+
+  private static func keep(_ limit: Int, of victims: inout [(file: FileContent, score: Double)]) {
+    victims.sort { $0.score > $1.score }
+    if victims.count > limit { victims.removeLast(victims.count - limit) }
+  }
+
+  private func shard(of file: ObjectIdentifier) -> Shard {
+    let address = UInt(bitPattern: file)
+    return shards[Int((address >> 4 ^ address >> 12) % UInt(Self.shardCount))]
+  }
+}

@@ -1,0 +1,205 @@
+internal import Glibc
+internal import Synchronization
+public import SystemPackage
+
+extension FileContent {
+  /// Moves the file to disk now; nothing happens when it is there. Others can read it meanwhile. An unlimited threshold
+  /// does not prevent it.
+  ///
+  /// - Throws: ENOSPC, EMFILE, ENFILE, EIO and others from the disk; the file is then in memory as before.
+  /// - Complexity: O(bytes in memory).
+  public func rollOver() throws(Errno) {
+    writerLock.lock()
+    defer { writerLock.unlock() }
+    if spill == nil { try extendOnDisk(Growth(), newSize: size, { _ in }, {}) }
+  }
+
+  /// How much is gained by moving the file to disk: its memory, weighed by how long it has not been used.
+  func spillScore(now: UInt32) -> Double {
+    Double(bytesInMemory) * Double(now &- lastUse.load(ordering: .relaxed) &+ 1)
+  }
+
+  /// Moves the file to disk unless somebody is changing it. Returns the bytes of memory freed.
+  func spillIfIdle() -> Int64 {
+    guard writerLock.tryLock() else { return 0 }
+    defer { writerLock.unlock() }
+    let bytes = bytesInMemory
+    guard spill == nil, bytes > 0, maySpill else { return 0 }
+    do throws(Errno) {
+      try extendOnDisk(Growth(), newSize: size, { _ in }, {})
+      return bytes
+    } catch {
+      return 0
+    }
+  }
+
+  /// Runs an operation on the spill file, after moving the file there if it is in memory. The move and the operation
+  /// become visible together, and when either fails the file is as it was.
+  ///
+  /// Preconditions: `writerLock` held; data pages reserved.
+  func extendOnDisk(
+    _ growth: Growth, newSize: Int64, _ onDisk: (SpillFile) throws(Errno) -> Void, _ commit: () -> Void
+  ) throws(Errno) {
+    let isMoving = spill == nil
+    let pages = growth.pages + (isMoving ? pageCount.load(ordering: .relaxed) : 0)
+    guard store.disk.reserve(pages) else { throw .noSpace }
+    let target: SpillFile
+    do throws(Errno) {
+      if let spill { target = spill } else { target = try makeCopyOnDisk() }
+      try onDisk(target)
+    } catch {
+      store.disk.release(pages)
+      if isMoving { store.counters.failedRollovers.add(1, ordering: .relaxed) }
+      throw error
+    }
+    stateLock.withExclusiveLock {
+      spill = target
+      commit()
+      if newSize != size { currentSize.store(newSize, ordering: .releasing) }
+      isOnDisk.store(true, ordering: .releasing)
+    }
+    if isMoving { didMoveToDisk() }
+  }
+
+  /// Preconditions: in memory, `writerLock` held; readers may be at work.
+  private func makeCopyOnDisk() throws(Errno) -> SpillFile {
+    guard let directory = store.directory else { throw .noSpace }
+    let copy = try directory.makeFile()
+    let size = size
+    if size > 0 { try copy.resize(to: size) }
+    try table.forEach(in: 0..<Layout.largestFile) { (index, chunk, _) throws(Errno) in
+      try self.write(chunk, at: index << Layout.chunkShift, size: size, to: copy)
+    }
+    return copy
+  }
+
+  private func write(_ chunk: Chunk, at start: Int64, size: Int64, to copy: SpillFile) throws(Errno) {
+    if let memory = chunk.memory {
+      let end = Int(min(Int64(Layout.chunk), max(0, size - start)))
+      try chunk.forEachWrittenRun { (run) throws(Errno) in
+        let run = run.clamped(to: 0..<end)
+        try copy.write(
+          UnsafeRawBufferPointer(start: memory + run.lowerBound, count: run.count), at: start + Int64(run.lowerBound))
+        store.counters.rolloverBytes.add(Int64(run.count), ordering: .relaxed)
+      }
+    }
+    try reserveUnwrittenPages(of: chunk, at: start, in: copy)
+  }
+
+  /// Takes disk space for the pages that are allocated and hold no data.
+  private func reserveUnwrittenPages(of chunk: Chunk, at start: Int64, in spill: SpillFile) throws(Errno) {
+    let reserved = chunk.allocated.subtracting(chunk.written)
+    var page = 0
+    while page < Layout.pagesPerChunk, let run = reserved.run(from: page) {
+      try spill.reserve(start + Int64(run.lowerBound * Layout.page)..<start + Int64(run.upperBound * Layout.page))
+      page = run.upperBound
+    }
+  }
+
+  private func didMoveToDisk() {
+    store.counters.rollovers.add(1, ordering: .relaxed)
+    store.counters.spilledFiles.add(1, ordering: .relaxed)
+    dropMemory()
+    if isCandidate {
+      isCandidate = false
+      store.candidates.remove(ObjectIdentifier(self))
+    }
+  }
+
+  /// Frees the memory of a file that is on disk. Only the table needs the lock, and only for some chunks at a time.
+  private func dropMemory() {
+    var next = table.next(from: 0)
+    while next != nil {
+      next = stateLock.withExclusiveLock {
+        var remaining = 256
+        while remaining > 0, let index = next {
+          var chunk = table[index]
+          release(chunk)
+          chunk.memory = nil
+          chunk.capacity = 0
+          table[index] = chunk
+          next = table.next(from: index + 1)
+          remaining -= 1
+        }
+        return next
+      }
+    }
+    store.memory.release(heldMemory.exchange(0, ordering: .relaxed))
+  }
+
+  /// Writes to the spill file. First what covers pages that hold no data: if the disk fills up there, that is taken back
+  /// and no old byte has changed. Pages that hold data have their blocks already.
+  ///
+  /// Preconditions: `writerLock` held.
+  func write(_ bytes: UnsafeRawBufferPointer, over range: Range<Int64>, to spill: SpillFile) throws(Errno) {
+    do throws(Errno) {
+      try forEachRun(in: range, written: false) { (run) throws(Errno) in
+        try spill.write(part(run, of: bytes, over: range), at: run.lowerBound)
+      }
+      try forEachRun(in: range, written: true) { (run) throws(Errno) in
+        try spill.write(part(run, of: bytes, over: range), at: run.lowerBound)
+      }
+    } catch {
+      restoreHoles(in: range, of: spill)
+      throw error
+    }
+  }
+
+  private func part(
+    _ run: Range<Int64>, of bytes: UnsafeRawBufferPointer, over range: Range<Int64>
+  ) -> UnsafeRawBufferPointer {
+    let start = Int(run.lowerBound - range.lowerBound)
+    return UnsafeRawBufferPointer(rebasing: bytes[start..<start + run.count])
+  }
+
+  /// What a failed write left where there was no data reads as zeros again. Errors here have nobody to go to: the disk
+  /// that failed once fails again, and the write's error is reported.
+  func restoreHoles(in range: Range<Int64>, of spill: SpillFile) {
+    if range.upperBound > size { try? spill.resize(to: size) }
+    try? forEachRun(in: range.clamped(to: 0..<size), written: false) { (run) throws(Errno) in
+      try spill.punchHole(run, size: size)
+    }
+    try? table.forEach(in: range) { (index, chunk, _) throws(Errno) in
+      try reserveUnwrittenPages(of: chunk, at: index << Layout.chunkShift, in: spill)
+    }
+  }
+
+  /// Calls `body` with the unbroken parts of `range` whose pages hold data, or hold none.
+  ///
+  /// - Complexity: O(chunks in the range).
+  func forEachRun(
+    in range: Range<Int64>, written: Bool, _ body: (Range<Int64>) throws(Errno) -> Void
+  ) throws(Errno) {
+    var offset = range.lowerBound
+    while offset < range.upperBound {
+      let page = offset >> Layout.pageShift
+      let start: Int64
+      let end: Int64
+      if written {
+        start = table.firstWrittenPage(from: page) ?? .max >> Layout.pageShift
+        end = start << Layout.pageShift >= range.upperBound ? start : table.firstHolePage(from: start)
+      } else {
+        start = table.firstHolePage(from: page)
+        end = table.firstWrittenPage(from: start) ?? .max >> Layout.pageShift
+      }
+      let run = max(offset, start << Layout.pageShift)..<max(offset, end << Layout.pageShift, start << Layout.pageShift)
+      let part = run.clamped(to: range)
+      if !part.isEmpty { try body(part) }
+      offset = run.upperBound > offset ? run.upperBound : range.upperBound
+    }
+  }
+
+  /// Preconditions: both locks held.
+  func markWritten(_ range: Range<Int64>) {
+    for index in Layout.chunks(of: range) {
+      var chunk = table[index]
+      let start = index << Layout.chunkShift
+      let bytes = Int(max(range.lowerBound, start) - start)..<Int(min(range.upperBound - start, Int64(Layout.chunk)))
+      let touched = PageSet(touchedBy: bytes)
+      if touched.subtracting(chunk.written).isEmpty { continue }
+      chunk.allocated = chunk.allocated.union(touched)
+      chunk.written = chunk.written.union(touched)
+      table[index] = chunk
+    }
+  }
+}

@@ -1,0 +1,158 @@
+internal import Glibc
+internal import Synchronization
+public import SystemPackage
+
+/// The bytes of one file: in memory until it outgrows its threshold or memory gets short, then on disk.
+///
+/// Safe to use from many threads. Reads of a file run in parallel, also while it moves to disk; a write, resize or the
+/// like is seen as a whole or not at all. An operation that throws ENOSPC, EFBIG, EMFILE or ENFILE has changed neither
+/// bytes nor size nor residency; after EIO from the disk the bytes of that write are unspecified.
+public final class FileContent: @unchecked Sendable {
+  // @unchecked: `table` and `spill` change only with both locks held (`writerLock`, and `stateLock` exclusively) and
+  // are read with either of them; `isCandidate` is protected by `writerLock`.
+  //
+  // Lock order: `writerLock`, `stateLock`, then the locks of pool and candidates. A thread that holds one file's
+  // `writerLock` takes another's only by `tryLock`.
+
+  let store: SpoolStore
+  /// The largest size in memory; `.max` never leaves it by itself.
+  let largestInMemory: Int64
+  /// Serialises whatever changes the file, and its move to disk.
+  let writerLock = Lock()
+  /// Held shared to look at the state, exclusively only for a change in memory, and never during disk I/O.
+  let stateLock = SharedLock()
+  /// When it was last used, by the store's clock.
+  let lastUse = Atomic<UInt32>(0)
+  var isCandidate = false
+  let isOnDisk = Atomic<Bool>(false)
+  let currentSize = Atomic<Int64>(0)
+  /// Pages that are allocated. Changed with `writerLock` held.
+  let pageCount = Atomic<Int64>(0)
+  /// Bytes of the memory budget that the file holds. Changed with `writerLock` held.
+  let heldMemory = Atomic<Int64>(0)
+  var table = ChunkTable()
+  /// Where the bytes are when they are not in memory.
+  var spill: SpillFile?
+
+  /// An empty file.
+  ///
+  /// - Parameter threshold: nil takes the store's.
+  public init(store: SpoolStore, threshold: SpoolConfiguration.Threshold? = nil) {
+    self.store = store
+    largestInMemory = (threshold ?? store.configuration.threshold).largestInMemory
+  }
+
+  deinit {
+    if isCandidate { store.candidates.remove(ObjectIdentifier(self)) }
+    var next = table.next(from: 0)
+    while let index = next {
+      release(table[index])
+      next = table.next(from: index + 1)
+    }
+    store.memory.release(heldMemory.load(ordering: .relaxed))
+    let pages = pageCount.load(ordering: .relaxed)
+    store.data.release(pages)
+    if spill != nil { didLeaveDisk(pages: pages) }
+  }
+
+  /// The size in bytes. Takes no lock.
+  public var size: Int64 { currentSize.load(ordering: .acquiring) }
+
+  /// Whether the bytes are on disk. Takes no lock.
+  public var isRolledOver: Bool { isOnDisk.load(ordering: .acquiring) }
+
+  /// Bytes of memory that the file takes: whole chunks of 64 KiB, or the exact buffer of a small file; 0 on disk.
+  public var bytesInMemory: Int64 { heldMemory.load(ordering: .relaxed) }
+
+  /// Bytes of data on disk, in pages of 4 KiB; 0 in memory.
+  public var bytesOnDisk: Int64 { isRolledOver ? allocatedBytes : 0 }
+
+  /// Bytes of the allocated pages of 4 KiB: `st_blocks` × 512 as tmpfs has it, wherever the file is.
+  public var allocatedBytes: Int64 { pageCount.load(ordering: .relaxed) << Layout.pageShift }
+
+  /// Fills `buffer` from `offset` on. Holes read as zeros. The corresponding C function is `pread`.
+  ///
+  /// - Returns: the number of bytes read, less than asked for only at the end of the file.
+  /// - Throws: EINVAL for a negative offset; EIO and others from the disk.
+  /// - Complexity: O(bytes), and O(log size) to find the first.
+  public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
+    guard offset >= 0 else { throw .invalidArgument }
+    stampUse()
+    stateLock.lockShared()
+    let count = Int(min(Int64(buffer.count), max(0, size - offset)))
+    let target = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+    guard let spill else {
+      copyOut(to: target, from: offset)
+      stateLock.unlockShared()
+      return count
+    }
+    // The reference keeps the file while others truncate or replace it.
+    stateLock.unlockShared()
+    return try spill.read(into: target, at: offset)
+  }
+
+  /// Preconditions: in memory, `stateLock` held, the bytes lie within the file.
+  private func copyOut(to target: UnsafeMutableRawBufferPointer, from offset: Int64) {
+    guard let base = target.baseAddress else { return }
+    for slice in ChunkSlices(offset: offset, count: target.count) {
+      let chunk = table[slice.chunk]
+      let touched = PageSet(touchedBy: slice.bytes)
+      if touched.subtracting(chunk.written).isEmpty, let memory = chunk.memory, chunk.capacity >= slice.bytes.upperBound
+      {
+        memcpy(base + slice.position, memory + slice.bytes.lowerBound, slice.bytes.count)
+      } else {
+        memset(base + slice.position, 0, slice.bytes.count)
+        copyWrittenPages(of: chunk, slice.bytes, to: base + slice.position)
+      }
+    }
+  }
+
+  private func copyWrittenPages(of chunk: Chunk, _ bytes: Range<Int>, to target: UnsafeMutableRawPointer) {
+    guard let memory = chunk.memory else { return }
+    chunk.forEachWrittenRun { run in
+      let part = run.clamped(to: bytes)
+      if !part.isEmpty {
+        memcpy(target + (part.lowerBound - bytes.lowerBound), memory + part.lowerBound, part.count)
+      }
+    }
+  }
+
+  /// Keeps the time of the last use, but writes only when it changed: readers of one file would fight over the line.
+  @inline(__always)
+  func stampUse() {
+    let now = store.counters.clock.load(ordering: .relaxed)
+    if lastUse.load(ordering: .relaxed) != now { lastUse.store(now, ordering: .relaxed) }
+  }
+
+  /// Gives a chunk's memory back; the budget is the caller's business.
+  func release(_ chunk: Chunk) {
+    guard let memory = chunk.memory else { return }
+    if chunk.capacity == Layout.chunk {
+      store.pool.deallocate(memory)
+      store.spiller.requestTrimming()
+    } else {
+      free(memory)
+      store.spiller.bufferWasFreed(chunk.capacity)
+    }
+  }
+
+  /// The pages of a file on disk are gone from there.
+  func didLeaveDisk(pages: Int64) {
+    store.disk.release(pages)
+    store.counters.spilledFiles.subtract(1, ordering: .relaxed)
+    store.spiller.spaceWasFreed()
+  }
+}
+
+extension Chunk {
+  /// Calls `body` with each unbroken range of bytes in memory that holds data.
+  @inline(__always)
+  func forEachWrittenRun<Failure: Error>(_ body: (Range<Int>) throws(Failure) -> Void) throws(Failure) {
+    var page = 0
+    while page < Layout.pagesPerChunk, let run = written.run(from: page) {
+      let start = run.lowerBound * Layout.page
+      try body(start..<max(start, min(run.upperBound * Layout.page, capacity)))
+      page = run.upperBound
+    }
+  }
+}

@@ -1,0 +1,99 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import Synchronization
+internal import SystemPackage
+
+/// Where spill files are made. Held by descriptor: a directory that is renamed, a changed working directory, or a
+/// filesystem mounted over it later (ours, for one) make no difference.
+final class SpillDirectory: Sendable {
+  let path: FilePath
+  /// Whether its files are memory (a tmpfs), so that spilling gains nothing.
+  let isMemoryBacked: Bool
+  private let directory: Int32
+  private let makesUnnamedFiles: Bool
+  private let freeBytesLock = Lock()
+  private let freeBytesValue = Atomic<Int64>(0)
+  private let freeBytesTime = Atomic<Int64>(-2)
+
+  /// Opens the directory and makes sure that files can be made in it.
+  ///
+  /// - Parameter unnamed: false never uses O_TMPFILE, as on filesystems without it.
+  /// - Throws: ENOENT, ENOTDIR, EACCES, EROFS, and whatever else opening a file there gives.
+  init(_ path: FilePath, unnamed: Bool = true) throws(Errno) {
+    let directory = path.withPlatformString { spool_openat(AT_FDCWD, $0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0) }
+    guard directory >= 0 else { throw currentErrno() }
+    do throws(Errno) {
+      let makesUnnamedFiles = unnamed ? try Self.supportsUnnamedFiles(directory) : false
+      if !makesUnnamedFiles { close(try Self.openNamed(in: directory)) }
+      let isMemoryBacked = try retryingInterrupts { spool_is_memory_backed(directory) }
+      self.path = path
+      self.directory = directory
+      self.makesUnnamedFiles = makesUnnamedFiles
+      self.isMemoryBacked = isMemoryBacked == 1
+    } catch {
+      close(directory)
+      throw error
+    }
+  }
+
+  deinit { close(directory) }
+
+  /// A new empty file without a name.
+  ///
+  /// - Throws: EMFILE, ENFILE, ENOSPC, ENOENT when the directory has been removed, and others of open(2).
+  func makeFile() throws(Errno) -> SpillFile {
+    SpillFile(owning: makesUnnamedFiles ? try Self.openUnnamed(in: directory) : try Self.openNamed(in: directory))
+  }
+
+  /// Bytes that can still be written there, at most a second old.
+  func freeBytes() -> Int64 {
+    let now = coarseSeconds()
+    // Whoever finds the lock taken uses the value from before: status requests must not queue up behind a slow disk.
+    if freeBytesTime.load(ordering: .acquiring) != now, freeBytesLock.tryLock() {
+      freeBytesValue.store(max(0, Int64(spool_free_bytes(directory))), ordering: .relaxed)
+      freeBytesTime.store(now, ordering: .releasing)
+      freeBytesLock.unlock()
+    }
+    return freeBytesValue.load(ordering: .relaxed)
+  }
+
+  private static func openUnnamed(in directory: Int32) throws(Errno) -> Int32 {
+    try retryingInterrupts { spool_open_unnamed(directory) }
+  }
+
+  private static func supportsUnnamedFiles(_ directory: Int32) throws(Errno) -> Bool {
+    do throws(Errno) {
+      close(try openUnnamed(in: directory))
+      return true
+    } catch {
+      // EOPNOTSUPP says the filesystem, EISDIR and ENOENT a kernel or server that does not know the flag.
+      if error == .notSupported || error == .isDirectory || error == .noSuchFileOrDirectory { return false }
+      throw error
+    }
+  }
+
+  /// Makes a file under a random name and removes the name before anything is written.
+  private static func openNamed(in directory: Int32) throws(Errno) -> Int32 {
+    var remaining = 100
+    while true {
+      let name = ".spool-" + String(UInt64.random(in: .min ... .max), radix: 36)
+      let file = spool_openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+      if file >= 0 {
+        if unlinkat(directory, name, 0) == 0 { return file }
+        let error = currentErrno()
+        close(file)
+        throw error
+      }
+      let error = currentErrno()
+      remaining -= 1
+      if remaining == 0 || (error != .fileExists && error != .interrupted) { throw error }
+    }
+  }
+}
+
+/// Seconds of the monotonic clock.
+func coarseSeconds() -> Int64 {
+  var now = timespec()
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
+  return Int64(now.tv_sec)
+}

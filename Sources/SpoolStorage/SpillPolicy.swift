@@ -1,0 +1,84 @@
+internal import Glibc
+public import SystemPackage
+
+/// When files leave memory, where they go, and how much there may be of them.
+public struct SpoolConfiguration: Sendable {
+  /// The size up to which a file stays in memory.
+  public enum Threshold: Sendable, Equatable {
+    /// The operation that would make the file larger than this many bytes moves it to disk first; a file of exactly
+    /// this size stays. 0 is disk from the first byte.
+    case bytes(Int64)
+    /// Memory only: the file never moves to disk by itself, and gets ENOSPC when the memory budget is used up.
+    case unlimited
+  }
+
+  /// For files that bring no threshold of their own. nil: 64 MiB, but no more than half the memory budget.
+  public var threshold: Threshold?
+  /// Bytes of memory that all files of the store share. nil: a quarter of the memory that the process may use, which is
+  /// the machine's or a control group's limit.
+  public var memoryBudget: Int64?
+  /// nil: the directory in `SPOOLFS_SPILL_DIR`, else /var/tmp, else ~/.cache.
+  public var spillDirectory: FilePath?
+  /// Bytes of file data on disk. nil: what the disk holds. 0: nothing is ever spilled, and no directory is needed.
+  public var spillCapacity: Int64?
+  /// Bytes of file data in memory and on disk together, counted in pages of 4 KiB as tmpfs does for `size=`. nil: no
+  /// limit of its own.
+  public var sizeLimit: Int64?
+
+  /// Creates a configuration; every argument has the default that its property tells.
+  public init(
+    threshold: Threshold? = nil, memoryBudget: Int64? = nil, spillDirectory: FilePath? = nil,
+    spillCapacity: Int64? = nil, sizeLimit: Int64? = nil
+  ) {
+    self.threshold = threshold
+    self.memoryBudget = memoryBudget
+    self.spillDirectory = spillDirectory
+    self.spillCapacity = spillCapacity
+    self.sizeLimit = sizeLimit
+  }
+
+  /// A configuration with the defaults filled in: what a store works with.
+  public struct Resolved: Sendable {
+    /// For files that bring no threshold of their own.
+    public let threshold: Threshold
+    /// Bytes of memory that all files of the store share.
+    public let memoryBudget: Int64
+    /// nil when nothing is ever spilled.
+    public let spillDirectory: FilePath?
+    /// Bytes of file data on disk; nil when only the disk limits it.
+    public let spillCapacity: Int64?
+    /// Bytes of file data, in whole pages; nil when there is no limit.
+    public let sizeLimit: Int64?
+  }
+
+  func resolved(spillDirectory: FilePath?) -> Resolved {
+    let budget = max(0, memoryBudget ?? usableMemory() / 4)
+    let standard = spillCapacity == 0 ? Threshold.unlimited : .bytes(min(64 << 20, budget / 2))
+    return Resolved(
+      threshold: threshold ?? standard, memoryBudget: budget, spillDirectory: spillDirectory,
+      spillCapacity: spillCapacity.map { max(0, $0) }, sizeLimit: sizeLimit.map { max(0, $0) })
+  }
+
+  /// Opens the directory asked for, or the first of the default ones that is usable.
+  func openSpillDirectory() throws(Errno) -> SpillDirectory? {
+    if spillCapacity == 0 { return nil }
+    if let spillDirectory { return try SpillDirectory(spillDirectory) }
+    if let named = environmentValue("SPOOLFS_SPILL_DIR") { return try SpillDirectory(FilePath(named)) }
+    do throws(Errno) {
+      return try SpillDirectory("/var/tmp")
+    } catch {
+      guard let home = environmentValue("HOME") else { throw error }
+      return try SpillDirectory(FilePath(home).appending(".cache"))
+    }
+  }
+}
+
+extension SpoolConfiguration.Threshold {
+  /// The largest size in memory.
+  var largestInMemory: Int64 {
+    switch self {
+    case .bytes(let bytes): max(0, bytes)
+    case .unlimited: .max
+    }
+  }
+}

@@ -1,0 +1,142 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import Synchronization
+public import SystemPackage
+
+/// What many files share: memory, its budget, the spill directory, the limits, and the thread that moves files to disk
+/// when memory gets short.
+///
+/// It lives as long as it or one of its files is referenced. Each file on disk holds a descriptor: creating a store
+/// raises the process's soft limit of descriptors (RLIMIT_NOFILE) to the hard one.
+public final class SpoolStore: Sendable {
+  /// The configuration with all defaults filled in.
+  public let configuration: SpoolConfiguration.Resolved
+  /// Whether the files of the spill directory are memory themselves (a tmpfs), so that spilling frees none.
+  public let spillDirectoryIsMemoryBacked: Bool
+
+  let directory: SpillDirectory?
+  let pool = ChunkPool()
+  let candidates = Candidates()
+  /// Bytes that files hold in memory.
+  let memory: Quota
+  /// Pages that files hold, in memory or on disk.
+  let data: Quota
+  /// Pages that files hold on disk.
+  let disk: Quota
+  let counters = Counters()
+  let spiller: Spiller
+  /// Above this, the background thread starts to spill; it stops below `lowWater`. Bytes.
+  let highWater: Int64
+  let lowWater: Int64
+
+  /// Numbers for status and tests.
+  struct Counters: ~Copyable, Sendable {
+    let spilledFiles = Atomic<Int64>(0)
+    let rollovers = Atomic<Int64>(0)
+    let rolloverBytes = Atomic<Int64>(0)
+    let failedRollovers = Atomic<Int64>(0)
+    /// Time as files see it: how many times chunks were taken. Idle time in this unit is how much was written since.
+    let clock = Atomic<UInt32>(0)
+  }
+
+  /// Opens the spill directory. Threads start when they are first needed.
+  ///
+  /// - Throws: what opening and using the spill directory gives: ENOENT, ENOTDIR, EACCES, EROFS, ENOSPC and others.
+  ///   With a `spillCapacity` of 0 no directory is opened.
+  public convenience init(_ configuration: SpoolConfiguration = .init()) throws(Errno) {
+    self.init(configuration, directory: try configuration.openSpillDirectory())
+  }
+
+  init(_ configuration: SpoolConfiguration, directory: SpillDirectory?) {
+    let resolved = configuration.resolved(spillDirectory: directory?.path)
+    self.configuration = resolved
+    self.directory = directory
+    spillDirectoryIsMemoryBacked = directory?.isMemoryBacked ?? false
+    memory = Quota(limit: resolved.memoryBudget)
+    data = Quota(limit: (resolved.sizeLimit ?? .max) >> Layout.pageShift)
+    disk = Quota(limit: directory == nil ? 0 : (resolved.spillCapacity ?? .max) >> Layout.pageShift)
+    highWater = resolved.memoryBudget / 100 * 80
+    lowWater = resolved.memoryBudget / 100 * 65
+    spiller = Spiller()
+    spiller.serve(self)
+    Self.raiseDescriptorLimit()
+  }
+
+  deinit { spiller.wake() }
+
+  /// What the files of a store use at one moment. Reading it takes no lock.
+  public struct Usage: Sendable, Equatable {
+    /// Bytes of memory that files hold: whole chunks of 64 KiB, or the exact buffers of small files.
+    public var memoryBytes: Int64
+    /// Bytes of file data on disk, in pages of 4 KiB.
+    public var diskBytes: Int64
+    /// Bytes of file data in memory and on disk, in pages of 4 KiB: what `sizeLimit` limits.
+    public var dataBytes: Int64
+    /// Files that are on disk now.
+    public var spilledFiles: Int64
+    /// How many times a file moved to disk.
+    public var rollovers: Int64
+    /// Bytes copied to disk by moving files there, unfinished and failed moves included.
+    public var rolloverBytes: Int64
+    /// How many times moving a file to disk failed. Nothing is lost by that.
+    public var failedRollovers: Int64
+    /// Bytes of address space of the chunk pool.
+    public var poolBytes: Int64
+    /// Bytes of the pool that no file uses and that go back to the system when idle.
+    public var idlePoolBytes: Int64
+  }
+
+  /// What the files use now.
+  ///
+  /// - Complexity: O(1).
+  public var usage: Usage {
+    Usage(
+      memoryBytes: memory.used, diskBytes: disk.used << Layout.pageShift, dataBytes: data.used << Layout.pageShift,
+      spilledFiles: counters.spilledFiles.load(ordering: .relaxed),
+      rollovers: counters.rollovers.load(ordering: .relaxed),
+      rolloverBytes: counters.rolloverBytes.load(ordering: .relaxed),
+      failedRollovers: counters.failedRollovers.load(ordering: .relaxed),
+      poolBytes: pool.mappedBytes, idlePoolBytes: pool.idleBytes)
+  }
+
+  /// Bytes that can still be written to the spill directory's filesystem, at most a second old; 0 when nothing is ever
+  /// spilled. The corresponding C function is `statvfs`.
+  public func spillDirectoryFreeBytes() -> Int64 { directory?.freeBytes() ?? 0 }
+
+  /// Moves files to disk, the coldest and largest first, until `bytes` of memory have been freed. Files that are being
+  /// written to at this moment are passed over.
+  ///
+  /// - Returns: the bytes freed, less than asked for when there is nothing more to move or moving fails.
+  @discardableResult
+  public func relieveMemory(_ bytes: Int64) -> Int64 { relieve(bytes, excluding: nil) }
+
+  func relieve(_ bytes: Int64, excluding excluded: FileContent?) -> Int64 {
+    var freed: Int64 = 0
+    while freed < bytes {
+      var victims = candidates.victims(
+        atMost: 32, now: counters.clock.load(ordering: .relaxed), excluding: excluded)
+      let before = freed
+      while freed < bytes, let victim = victims.popLast() { freed += victim.spillIfIdle() }
+      if freed == before { break }
+    }
+    return freed
+  }
+
+  /// Takes `bytes` of the budget, after moving other files to disk if needed. False if there is no making room.
+  func reserveMemoryBySpillingOthers(_ bytes: Int64, for file: FileContent) -> Bool {
+    while !memory.reserve(bytes) {
+      if bytes > memory.limit || relieve(bytes, excluding: file) == 0 { return false }
+    }
+    return true
+  }
+
+  /// A process whose spilled files run out of descriptors could no longer spill.
+  private static func raiseDescriptorLimit() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max else {
+      return
+    }
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+}

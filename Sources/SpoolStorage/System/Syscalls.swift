@@ -1,0 +1,41 @@
+internal import Glibc
+package import SystemPackage
+
+/// The errno of the call that just failed.
+@inline(__always)
+package func currentErrno() -> Errno { Errno(rawValue: errno) }
+
+/// Calls `body` until it is not interrupted by a signal, and throws its errno when it returns -1.
+@inline(__always)
+@discardableResult
+package func retryingInterrupts<Result: FixedWidthInteger & SignedInteger>(
+  _ body: () -> Result
+) throws(Errno) -> Result {
+  while true {
+    let result = body()
+    if result != -1 { return result }
+    let error = currentErrno()
+    if error != .interrupted { throw error }
+  }
+}
+
+/// The value of an environment variable, nil when it is not set or empty.
+package func environmentValue(_ name: String) -> String? {
+  guard let value = getenv(name), value.pointee != 0 else { return nil }
+  return String(cString: value)
+}
+
+/// What a small file of the kernel's (/proc, /sys) says, nil when it cannot be read.
+package func contentsOfSystemFile(_ path: String) -> String? {
+  let file = open(path, O_RDONLY | O_CLOEXEC)
+  guard file >= 0 else { return nil }
+  defer { close(file) }
+  var bytes: [UInt8] = []
+  while true {
+    let part = [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
+      count = max(0, Glibc.read(file, buffer.baseAddress, buffer.count))
+    }
+    if part.isEmpty { return String(decoding: bytes, as: UTF8.self) }
+    bytes += part
+  }
+}
