@@ -31,10 +31,10 @@ public final class SpoolStore: Sendable {
 
   /// Numbers for status and tests.
   struct Counters: ~Copyable, Sendable {
-    let spilledFiles = Atomic<Int64>(0)
-    let rollovers = Atomic<Int64>(0)
+    let spilledFiles = Atomic<Int>(0)
+    let rollovers = Atomic<Int>(0)
     let rolloverBytes = Atomic<Int64>(0)
-    let failedRollovers = Atomic<Int64>(0)
+    let failedRollovers = Atomic<Int>(0)
     /// Time as files see it: how many times chunks were taken. Idle time in this unit is how much was written since.
     let clock = Atomic<UInt32>(0)
   }
@@ -73,13 +73,13 @@ public final class SpoolStore: Sendable {
     /// Bytes of file data in memory and on disk, in pages of 4 KiB: what `sizeLimit` limits.
     public var dataBytes: Int64
     /// Files that are on disk now.
-    public var spilledFiles: Int64
+    public var spilledFiles: Int
     /// How many times a file moved to disk.
-    public var rollovers: Int64
+    public var rollovers: Int
     /// Bytes copied to disk by moving files there, unfinished and failed moves included.
     public var rolloverBytes: Int64
     /// How many times moving a file to disk failed. Nothing is lost by that.
-    public var failedRollovers: Int64
+    public var failedRollovers: Int
     /// Bytes of address space of the chunk pool.
     public var poolBytes: Int64
     /// Bytes of the pool that no file uses and that go back to the system when idle.
