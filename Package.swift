@@ -62,6 +62,12 @@ let package = Package(
     .testTarget(
       name: "SpoolFSTests", dependencies: ["SpoolFS", "SpoolStorage", "CSpoolSystem", systemPackage],
       swiftSettings: settings),
+    // System calls of the host, for comparing it with the tree.
+    .target(name: "CHostCalls", path: "Tests/CHostCalls"),
+    .testTarget(
+      name: "DifferentialTests",
+      dependencies: ["CHostCalls", "SpoolFS", "SpoolStorage", systemPackage],
+      swiftSettings: settings),
     .testTarget(
       name: "MountTests",
       dependencies: ["SpoolFS", "SpoolStorage", "CSpoolSystem", "CFuse", systemPackage],

@@ -6,7 +6,10 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
+#include <linux/xattr.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <time.h>

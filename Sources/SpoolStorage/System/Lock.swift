@@ -5,7 +5,7 @@
 // a million small files is a separate allocation each. These are plain futexes on `Atomic`, which ThreadSanitizer sees.
 
 internal import CSpoolSystem
-package import Synchronization
+internal import Synchronization
 
 /// A mutual-exclusion lock (not recursive, not fair).
 package struct Lock: ~Copyable, Sendable {

@@ -1,0 +1,37 @@
+internal import Glibc
+
+/// On whose behalf an operation runs.
+struct Caller: Sendable {
+  var user: UInt32
+  var group: UInt32
+  var supplementaryGroups: [UInt32]
+  /// Process id as this process sees it.
+  var process: Int32
+  /// Whether the request came through a mount: the kernel has checked access, and knows of the change.
+  var isKernel: Bool
+
+  /// The sender of a request that came through the mount.
+  static func kernel(user: UInt32, group: UInt32, process: Int32) -> Caller {
+    Caller(user: user, group: group, supplementaryGroups: [], process: process, isKernel: true)
+  }
+
+  /// Somebody in this process, checked against the tree's permissions unless `user` is 0.
+  static func local(user: UInt32, group: UInt32, supplementaryGroups: [UInt32] = []) -> Caller {
+    Caller(
+      user: user, group: group, supplementaryGroups: supplementaryGroups, process: getpid(), isKernel: false)
+  }
+
+  /// This process's effective user and groups (geteuid(2), getegid(2), getgroups(2)).
+  static func current() -> Caller {
+    var groups = [gid_t](repeating: 0, count: max(0, Int(getgroups(0, nil))))
+    let count = getgroups(Int32(groups.count), &groups)
+    return local(user: geteuid(), group: getegid(), supplementaryGroups: Array(groups.prefix(max(0, Int(count)))))
+  }
+
+  /// Whether permission bits do not bind this caller: the kernel asked already, or it is root.
+  var passesChecks: Bool { isKernel || user == 0 }
+
+  func isMember(of group: UInt32) -> Bool {
+    self.group == group || supplementaryGroups.contains(group)
+  }
+}

@@ -1,0 +1,80 @@
+internal import CSpoolSystem
+internal import Glibc
+import SpoolStorage
+
+/// Who made a file, for the status listing.
+struct Creator: Sendable {
+  var process: Int32
+  /// Index into `CommandNames`.
+  var command: UInt32
+
+  static let unknown = Creator(process: 0, command: 0)
+}
+
+/// The command names of the processes that make files (`/proc/PID/comm`), each kept once.
+///
+/// Reading one costs three system calls, so the answer for a process is believed for a tenth of a second: long enough for
+/// a program that makes thousands of files, short enough for a process that goes on as another program.
+final class CommandNames: @unchecked Sendable {
+  // @unchecked: `lock` protects every variable.
+
+  private struct Recent {
+    let command: UInt32
+    let nanoseconds: UInt64
+  }
+
+  private static let believedFor: UInt64 = 100_000_000
+  private static let maximumRecent = 1024
+
+  private let lock = Lock()
+  private var names: [String] = [""]
+  private var numbers: [String: UInt32] = ["": 0]
+  private var recent: [Int32: Recent] = [:]
+
+  func name(_ command: UInt32) -> String {
+    lock.withLock { names[Int(command)] }
+  }
+
+  func creator(_ process: Int32) -> Creator {
+    guard process > 0 else { return .unknown }
+    let now = clock_gettime_nsec(CLOCK_MONOTONIC_COARSE)
+    let known: UInt32? = lock.withLock {
+      guard let entry = recent[process], now - entry.nanoseconds < Self.believedFor else { return nil }
+      return entry.command
+    }
+    if let known { return Creator(process: process, command: known) }
+    let name = Self.read(process)
+    return lock.withLock {
+      let command = number(of: name)
+      if recent.count >= Self.maximumRecent { recent.removeAll(keepingCapacity: true) }
+      recent[process] = Recent(command: command, nanoseconds: now)
+      return Creator(process: process, command: command)
+    }
+  }
+
+  private func number(of name: String) -> UInt32 {
+    if let number = numbers[name] { return number }
+    let number = UInt32(names.count)
+    names.append(name)
+    numbers[name] = number
+    return number
+  }
+
+  /// The name in `/proc/PID/comm`, empty where the process has gone.
+  private static func read(_ process: Int32) -> String {
+    let file = spool_openat(AT_FDCWD, "/proc/\(process)/comm", O_RDONLY | O_CLOEXEC, 0)
+    guard file >= 0 else { return "" }
+    defer { close(file) }
+    return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { buffer in
+      let count = Glibc.read(file, buffer.baseAddress, buffer.count)
+      let bytes = UnsafeRawBufferPointer(rebasing: buffer.prefix(max(0, count)))
+      return String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+    }
+  }
+}
+
+private func clock_gettime_nsec(_ clock: clockid_t) -> UInt64 {
+  var time = timespec()
+  clock_gettime(clock, &time)
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}

@@ -1,0 +1,83 @@
+import SpoolStorage
+internal import SystemPackage
+
+/// What statvfs(3) tells.
+struct FileSystemStatistics: Sendable {
+  /// Bytes; all counts of blocks are in this unit.
+  static let blockSize: Int64 = 4096
+  var blocks: Int64
+  var freeBlocks: Int64
+  var inodes: Int64
+  var freeInodes: Int64
+}
+
+extension FileSystem {
+  /// fstat(2).
+  func attributes(of inode: Inode) -> Attributes {
+    inode.lock.withLock { inode.attributesLocked() }
+  }
+
+  /// chmod(2), chown(2), truncate(2) and utimensat(2) in one, as FUSE's SETATTR has it.
+  ///
+  /// - Returns: the attributes after the change.
+  /// - Throws: EPERM, EACCES, EINVAL (size of something that is no regular file), EISDIR, EFBIG, and what `resize`
+  ///   throws; nothing is changed then.
+  func setAttributes(_ changes: AttributeChanges, of inode: Inode, by caller: Caller) throws(Errno) -> Attributes {
+    if inode.isSnapshot || inode === statusDirectory { throw .notPermitted }
+    try inode.lock.withLock { () throws(Errno) in try inode.checkChangesLocked(changes, by: caller) }
+    var sizeChanged = false
+    if let size = changes.size { sizeChanged = try resize(inode, to: size) }
+    let attributes = inode.lock.withLock {
+      let now = Timestamp.now
+      if sizeChanged { inode.touchLocked(now) }
+      applyLocked(changes, to: inode, at: now, by: caller)
+      if sizeChanged, !caller.passesChecks { inode.dropPrivilegeBitsLocked() }
+      return inode.attributesLocked()
+    }
+    announceAttributes(of: inode, by: caller)
+    if let size = changes.size { announceContents(of: inode, at: size, count: 0, by: caller) }
+    return attributes
+  }
+
+  private func applyLocked(_ changes: AttributeChanges, to inode: Inode, at now: Timestamp, by caller: Caller) {
+    if changes.user != nil || changes.group != nil {
+      if let user = changes.user { inode.user = user }
+      if let group = changes.group { inode.group = group }
+      inode.dropPrivilegeBitsLocked()
+    }
+    if let mode = changes.mode {
+      inode.mode = mode & ModeBits.all
+      if !caller.passesChecks, !caller.isMember(of: inode.group) { inode.mode &= ~ModeBits.setGroup }
+    }
+    switch changes.accessed {
+    case nil: break
+    case .now: inode.accessed = now
+    case .at(let time): inode.accessed = time
+    }
+    switch changes.modified {
+    case nil: break
+    case .now: inode.modified = now
+    case .at(let time): inode.modified = time
+    }
+    inode.changed = changes.changed ?? now
+  }
+
+  /// statvfs(3): the size limit if there is one, else the memory budget and what the disk side can take.
+  ///
+  /// A full filesystem has no free block; any other has at least one, since programs take zero to mean full.
+  ///
+  /// - Complexity: O(1).
+  func statistics() -> FileSystemStatistics {
+    let usage = store.usage
+    let block = FileSystemStatistics.blockSize
+    let used = (usage.dataBytes + block - 1) / block
+    var capacity = store.configuration.memoryBudget
+    let disk = store.configuration.spillCapacity ?? .max
+    capacity += min(disk, usage.diskBytes + store.spillDirectoryFreeBytes())
+    if let limit = store.configuration.sizeLimit { capacity = min(limit, capacity) }
+    let blocks = max(capacity / block, used, 1)
+    let inodes = Int64(quota.limit ?? Int(Int32.max))
+    return FileSystemStatistics(
+      blocks: blocks, freeBlocks: blocks - used, inodes: inodes, freeInodes: max(0, inodes - Int64(quota.count)))
+  }
+}

@@ -1,0 +1,36 @@
+import SpoolStorage
+internal import SystemPackage
+
+extension FileSystem {
+  /// readdir(3): calls `body` with name, inode and cookie of each entry whose cookie is greater than `cookie`, until it
+  /// returns false. "." and ".." come first.
+  ///
+  /// `body` runs with the directory locked (but for "." and ".."): it may lock an entry's inode, no other directory.
+  ///
+  /// - Throws: ENOTDIR, EACCES.
+  /// - Complexity: O(log n) to begin, then linear in what is visited.
+  func enumerate(
+    _ inode: Inode, after cookie: UInt64, by caller: Caller,
+    _ body: (UnsafeRawBufferPointer, Inode, UInt64) -> Bool
+  ) throws(Errno) {
+    let parent = try inode.lock.withLock { () throws(Errno) in
+      _ = try inode.directoryLocked()
+      try inode.checkAccessLocked(.read, by: caller)
+      inode.markAccessedLocked()
+      return inode.parent ?? inode
+    }
+    if cookie < 1, !body(Self.bytes(of: "."), inode, 1) { return }
+    if cookie < 2, !body(Self.bytes(of: ".."), parent, 2) { return }
+    if inode === statusDirectory { return enumerateStatus(after: cookie, body) }
+    inode.lock.withLock {
+      guard case .directory(let directory) = inode.payload else { return }
+      directory.forEach(after: cookie) { entry, cookie in
+        entry.name.withBytes { body($0, entry.inode, cookie) }
+      }
+    }
+  }
+
+  static func bytes(of text: StaticString) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
+  }
+}

@@ -1,0 +1,266 @@
+import SpoolStorage
+internal import SystemPackage
+
+// Names and what they point to. Each function is one system call's worth of change, done under the lock of the directory.
+
+extension FileSystem {
+  /// The inode that `name` points to.
+  ///
+  /// - Throws: ENOENT, ENOTDIR, ENAMETOOLONG, EACCES.
+  /// - Complexity: O(1).
+  func lookup(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) -> Inode {
+    if name.count > FileName.maximumLength { throw .fileNameTooLong }
+    if let status = statusNode(name, in: parent) { return status }
+    return try parent.lock.withLock { () throws(Errno) in
+      let directory = try parent.directoryLocked()
+      try parent.checkAccessLocked(.execute, by: caller)
+      guard let inode = directory.find(name) else { throw .noSuchFileOrDirectory }
+      return inode
+    }
+  }
+
+  /// Makes a regular file: open(2) with O_CREAT.
+  ///
+  /// - Parameter exclusive: O_EXCL; otherwise an existing regular file is returned.
+  /// - Throws: EEXIST, EISDIR, ENOENT (the directory was removed), ENOSPC, ENAMETOOLONG, EACCES, EPERM.
+  func create(
+    _ name: UnsafeRawBufferPointer, in parent: Inode, mode: UInt32, exclusive: Bool, by caller: Caller
+  ) throws(Errno) -> Inode {
+    try add(name, in: parent, by: caller, orUseExisting: !exclusive) { parentBits throws(Errno) in
+      try makeInode(.regular, mode: mode, in: parentBits, payload: .regular(nil), by: caller)
+    }
+  }
+
+  /// Makes a regular file with no name: open(2) with O_TMPFILE.
+  ///
+  /// - Throws: ENOENT, ENOSPC, ENOTDIR, EACCES.
+  func createUnnamed(in parent: Inode, mode: UInt32, by caller: Caller) throws(Errno) -> Inode {
+    let parentBits = try parent.lock.withLock { () throws(Errno) in
+      _ = try parent.directoryLocked()
+      if parent.linkCount == 0 { throw .noSuchFileOrDirectory }
+      try parent.checkAccessLocked([.write, .execute], by: caller)
+      return (group: parent.group, mode: parent.mode)
+    }
+    let inode = try makeInode(.regular, mode: mode, in: parentBits, payload: .regular(nil), by: caller)
+    inode.lock.withLock { inode.linkCount = 0 }
+    return inode
+  }
+
+  /// mkdir(2).
+  ///
+  /// - Throws: EEXIST, ENOENT, ENOSPC, EMLINK, ENAMETOOLONG, EACCES.
+  func makeDirectory(
+    _ name: UnsafeRawBufferPointer, in parent: Inode, mode: UInt32, by caller: Caller
+  ) throws(Errno) -> Inode {
+    try add(name, in: parent, by: caller) { parentBits throws(Errno) in
+      let inode = try makeInode(
+        .directory, mode: mode, in: parentBits, payload: .directory(Directory()), by: caller)
+      inode.parent = parent
+      return inode
+    }
+  }
+
+  /// mknod(2): a FIFO, a socket, a device node or a regular file, by the type bits of `mode`.
+  ///
+  /// - Throws: EINVAL for other types; EPERM for device nodes unless privileged; as `create` does.
+  func makeNode(
+    _ name: UnsafeRawBufferPointer, in parent: Inode, mode: UInt32, device: UInt64, by caller: Caller
+  ) throws(Errno) -> Inode {
+    guard let kind = FileKind(mode: mode), kind != .directory, kind != .symbolicLink else { throw .invalidArgument }
+    let isDevice = kind == .characterDevice || kind == .blockDevice
+    if isDevice, !caller.passesChecks { throw .notPermitted }
+    return try add(name, in: parent, by: caller) { parentBits throws(Errno) in
+      try makeInode(
+        kind, mode: mode, in: parentBits,
+        payload: kind == .regular ? .regular(nil) : .special(device: isDevice ? device : 0), by: caller)
+    }
+  }
+
+  /// symlink(2). `target` is kept as it is.
+  ///
+  /// - Throws: ENOENT for an empty target; ENAMETOOLONG from PATH_MAX (4096) on; as `create` does.
+  func makeSymlink(
+    _ name: UnsafeRawBufferPointer, in parent: Inode, target: UnsafeRawBufferPointer, by caller: Caller
+  ) throws(Errno) -> Inode {
+    if target.isEmpty { throw .noSuchFileOrDirectory }
+    if target.count >= 4096 { throw .fileNameTooLong }
+    return try add(name, in: parent, by: caller) { parentBits throws(Errno) in
+      try makeInode(
+        .symbolicLink, mode: 0o777, in: (parentBits.group, parentBits.mode), payload: .symbolicLink(.make(target)),
+        by: caller)
+    }
+  }
+
+  /// readlink(2).
+  ///
+  /// - Throws: EINVAL where it is no symbolic link.
+  func target(of inode: Inode) throws(Errno) -> FileName {
+    try inode.lock.withLock { () throws(Errno) in
+      guard case .symbolicLink(let target) = inode.payload else { throw .invalidArgument }
+      inode.markAccessedLocked()
+      return target
+    }
+  }
+
+  /// link(2), and linkat(2) of a file made with O_TMPFILE.
+  ///
+  /// - Throws: EPERM for a directory, EEXIST, EMLINK, ENOENT, ENAMETOOLONG, EACCES.
+  func link(
+    _ inode: Inode, as name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller
+  ) throws(Errno) {
+    _ = try add(name, in: parent, by: caller) { _ throws(Errno) in
+      if inode.kind == .directory || inode.isSnapshot { throw .notPermitted }
+      try inode.lock.withLock { () throws(Errno) in
+        if inode.linkCount == .max { throw .tooManyLinks }
+        inode.linkCount += 1
+        inode.changed = .now
+      }
+      return inode
+    }
+    announceAttributes(of: inode, by: caller)
+  }
+
+  /// unlink(2).
+  ///
+  /// - Throws: ENOENT, EISDIR, EPERM, EACCES.
+  func unlink(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) {
+    try checkNotReserved(name, in: parent)
+    let removed = try parent.lock.withLock { () throws(Errno) in
+      let directory = try parent.directoryLocked()
+      guard let inode = directory.find(name) else { throw .noSuchFileOrDirectory }
+      try parent.checkRemovalLocked(of: inode, by: caller)
+      if inode.kind == .directory { throw .isDirectory }
+      removeLocked(name, inode, from: parent, directory)
+      return inode
+    }
+    announceEntry(name, in: parent, by: caller)
+    announceAttributes(of: removed, by: caller)
+  }
+
+  /// rmdir(2).
+  ///
+  /// - Throws: ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EACCES.
+  func removeDirectory(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) {
+    try checkNotReserved(name, in: parent)
+    let removed = try parent.lock.withLock { () throws(Errno) in
+      let directory = try parent.directoryLocked()
+      guard let inode = directory.find(name) else { throw .noSuchFileOrDirectory }
+      try parent.checkRemovalLocked(of: inode, by: caller)
+      try inode.lock.withLock { () throws(Errno) in try markRemovedDirectoryLocked(inode) }
+      _ = directory.remove(name)
+      parent.linkCount -= 1
+      parent.touchLocked()
+      return inode
+    }
+    announceEntry(name, in: parent, by: caller)
+    announceAttributes(of: removed, by: caller)
+  }
+
+  // MARK: - Shared steps
+
+  /// Puts what `make` returns under `name`, which must be free.
+  ///
+  /// `make` runs with the directory locked, so that nobody sees a name without its inode; it gets the directory's group
+  /// and mode.
+  private func add(
+    _ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller, orUseExisting: Bool = false,
+    _ make: ((group: UInt32, mode: UInt32)) throws(Errno) -> Inode
+  ) throws(Errno) -> Inode {
+    if name.count > FileName.maximumLength { throw .fileNameTooLong }
+    try checkNotReserved(name, in: parent)
+    let (inode, isNew) = try parent.lock.withLock { () throws(Errno) -> (Inode, Bool) in
+      let directory = try parent.directoryLocked()
+      if let existing = directory.find(name) {
+        guard orUseExisting else { throw .fileExists }
+        if existing.kind == .directory { throw .isDirectory }
+        return (existing, false)
+      }
+      if parent.linkCount == 0 { throw .noSuchFileOrDirectory }
+      try parent.checkAccessLocked([.write, .execute], by: caller)
+      if parent.linkCount == .max { throw .tooManyLinks }
+      let inode = try make((parent.group, parent.mode))
+      let fileName = FileName.make(name)
+      directory.insert(fileName, inode)
+      if inode.kind == .directory { parent.linkCount += 1 }
+      noteName(fileName, of: inode, in: parent)
+      parent.touchLocked()
+      return (inode, true)
+    }
+    if isNew { announceEntry(name, in: parent, by: caller) }
+    return inode
+  }
+
+  /// Takes away an entry that is no directory.
+  ///
+  /// Preconditions: `parent.lock` is held and `name` points to `inode`.
+  func removeLocked(
+    _ name: UnsafeRawBufferPointer, _ inode: Inode, from parent: Inode, _ directory: Directory
+  ) {
+    _ = directory.remove(name)
+    inode.lock.withLock {
+      inode.linkCount -= 1
+      inode.changed = .now
+    }
+    dropName(name, of: inode, in: parent)
+    parent.touchLocked()
+  }
+
+  /// Marks an empty directory as removed: it takes no more entries.
+  ///
+  /// - Throws: ENOTDIR, ENOTEMPTY.
+  ///
+  /// Preconditions: the locks of its parent and its own are held.
+  func markRemovedDirectoryLocked(_ inode: Inode) throws(Errno) {
+    let directory = try inode.directoryLocked()
+    if !directory.isEmpty { throw .directoryNotEmpty }
+    inode.linkCount = 0
+    inode.changed = .now
+  }
+
+  /// - Throws: EPERM for names in the status directory and for the status directory itself.
+  func checkNotReserved(_ name: UnsafeRawBufferPointer, in parent: Inode) throws(Errno) {
+    if parent === statusDirectory || isStatusDirectory(name, in: parent) { throw .notPermitted }
+  }
+
+  // MARK: - Names of files that vanish at their last close
+
+  func noteName(_ name: FileName, of inode: Inode, in parent: Inode) {
+    guard configuration.lifetime == .close, inode.kind == .regular else { return }
+    inode.lock.withLock { inode.names.append(.init(directory: parent, name: name)) }
+  }
+
+  func dropName(_ name: UnsafeRawBufferPointer, of inode: Inode, in parent: Inode) {
+    guard configuration.lifetime == .close, inode.kind == .regular else { return }
+    inode.lock.withLock { inode.names.removeAll { $0.directory === parent && $0.name.equals(name) } }
+  }
+
+  /// Counts a descriptor of `inode`.
+  func opened(_ inode: Inode) {
+    inode.lock.withLock { inode.openCount += 1 }
+  }
+
+  /// Takes a descriptor back. Where files live until their last close, the last one takes all names of a regular file
+  /// away.
+  ///
+  /// - Returns: the entries that were removed.
+  func closed(_ inode: Inode) -> [(directory: Inode, name: FileName)] {
+    let names = inode.lock.withLock { () -> [Inode.NameReference] in
+      inode.openCount -= 1
+      return inode.openCount == 0 ? inode.names : []
+    }
+    var removed: [(directory: Inode, name: FileName)] = []
+    for reference in names {
+      guard let parent = reference.directory else { continue }
+      parent.lock.withLock {
+        guard let directory = try? parent.directoryLocked() else { return }
+        reference.name.withBytes { name in
+          // Opened or renamed in the meantime: not ours to remove.
+          guard directory.find(name) === inode, inode.lock.withLock({ inode.openCount == 0 }) else { return }
+          removeLocked(name, inode, from: parent, directory)
+          removed.append((parent, reference.name))
+        }
+      }
+    }
+    return removed
+  }
+}

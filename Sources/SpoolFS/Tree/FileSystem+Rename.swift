@@ -1,0 +1,184 @@
+import SpoolStorage
+internal import SystemPackage
+
+/// Flags of renameat2(2).
+struct RenameFlags: OptionSet, Sendable {
+  let rawValue: UInt32
+  static let noReplace = RenameFlags(rawValue: 1)
+  static let exchange = RenameFlags(rawValue: 2)
+}
+
+extension FileSystem {
+  /// renameat2(2).
+  ///
+  /// - Throws: ENOENT, EEXIST (`.noReplace`), ENOTDIR, EISDIR, ENOTEMPTY, EINVAL (a directory into itself, unknown
+  ///   flags), EMLINK, ENAMETOOLONG, EPERM, EACCES.
+  func rename(
+    _ name: UnsafeRawBufferPointer, in parent: Inode, to newName: UnsafeRawBufferPointer, in newParent: Inode,
+    flags: RenameFlags = [], by caller: Caller
+  ) throws(Errno) {
+    if name.count > FileName.maximumLength || newName.count > FileName.maximumLength { throw .fileNameTooLong }
+    if !flags.isSubset(of: [.noReplace, .exchange]) || flags == [.noReplace, .exchange] { throw .invalidArgument }
+    try checkNotReserved(name, in: parent)
+    try checkNotReserved(newName, in: newParent)
+
+    let (source, target) = try withParentsLocked(parent, newParent) { () throws(Errno) in
+      let move = try Move(
+        name: name, parent: parent, newName: newName, newParent: newParent, flags: flags, caller: caller)
+      if move.source === move.target { return (move.source, move.target) }
+      if flags.contains(.exchange) { try exchangeLocked(move) } else { try moveLocked(move) }
+      return (move.source, move.target)
+    }
+    if source === target { return }
+    announceEntry(name, in: parent, by: caller)
+    announceEntry(newName, in: newParent, by: caller)
+    announceAttributes(of: source, by: caller)
+    if let target { announceAttributes(of: target, by: caller) }
+  }
+
+  /// Runs `body` with both directories locked, and with the shape of the tree fixed where there are two.
+  private func withParentsLocked<Result>(
+    _ first: Inode, _ second: Inode, _ body: () throws(Errno) -> Result
+  ) throws(Errno) -> Result {
+    if first === second { return try first.lock.withLock(body) }
+    return try renameLock.withLock { () throws(Errno) in
+      let firstComesFirst =
+        first.isAncestor(of: second) || (!second.isAncestor(of: first) && first.id < second.id)
+      let (outer, inner) = firstComesFirst ? (first, second) : (second, first)
+      return try outer.lock.withLock { () throws(Errno) in try inner.lock.withLock(body) }
+    }
+  }
+
+  /// What a rename is about, with everything checked that does not depend on the kind of rename.
+  private struct Move {
+    let name: UnsafeRawBufferPointer
+    let parent: Inode
+    let newName: UnsafeRawBufferPointer
+    let newParent: Inode
+    let directory: Directory
+    let newDirectory: Directory
+    let source: Inode
+    let target: Inode?
+
+    /// Preconditions: both parents are locked, under the rename lock where they differ.
+    init(
+      name: UnsafeRawBufferPointer, parent: Inode, newName: UnsafeRawBufferPointer, newParent: Inode,
+      flags: RenameFlags, caller: Caller
+    ) throws(Errno) {
+      self.name = name
+      self.parent = parent
+      self.newName = newName
+      self.newParent = newParent
+      directory = try parent.directoryLocked()
+      newDirectory = try newParent.directoryLocked()
+      guard let source = directory.find(name) else { throw .noSuchFileOrDirectory }
+      self.source = source
+      target = newDirectory.find(newName)
+      if flags.contains(.noReplace), target != nil { throw .fileExists }
+      if flags.contains(.exchange), target == nil { throw .noSuchFileOrDirectory }
+      if newParent.linkCount == 0 { throw .noSuchFileOrDirectory }
+      if parent !== newParent {
+        if source.kind == .directory, source.isAncestor(of: newParent) { throw .invalidArgument }
+        if let target, target.kind == .directory, target.isAncestor(of: parent) {
+          throw flags.contains(.exchange) ? .invalidArgument : .directoryNotEmpty
+        }
+      }
+      if source !== target { try checkAccess(flags, caller) }
+    }
+
+    private func checkAccess(_ flags: RenameFlags, _ caller: Caller) throws(Errno) {
+      if caller.passesChecks { return }
+      try parent.checkRemovalLocked(of: source, by: caller)
+      if let target {
+        try newParent.checkRemovalLocked(of: target, by: caller)
+      } else {
+        try newParent.checkAccessLocked([.write, .execute], by: caller)
+      }
+      guard parent !== newParent else { return }
+      // A directory that moves gets another "..", which is a change to it.
+      for moved in [source, flags.contains(.exchange) ? target : nil].compactMap({ $0 }) where moved.kind == .directory
+      {
+        try moved.lock.withLock { () throws(Errno) in try moved.checkAccessLocked(.write, by: caller) }
+      }
+    }
+  }
+
+  private func moveLocked(_ move: Move) throws(Errno) {
+    let movesDirectory = move.source.kind == .directory
+    if let target = move.target {
+      if movesDirectory, target.kind != .directory { throw .notDirectory }
+      if !movesDirectory, target.kind == .directory { throw .isDirectory }
+      try target.lock.withLock { () throws(Errno) in
+        if movesDirectory {
+          try markRemovedDirectoryLocked(target)
+        } else {
+          target.linkCount -= 1
+          target.changed = .now
+        }
+      }
+      dropName(move.newName, of: target, in: move.newParent)
+      _ = move.newDirectory.replace(move.newName, with: move.source)
+      if movesDirectory { move.newParent.linkCount -= 1 }
+    } else {
+      if movesDirectory, move.newParent.linkCount == .max { throw .tooManyLinks }
+      move.newDirectory.insert(.make(move.newName), move.source)
+    }
+    _ = move.directory.remove(move.name)
+    if movesDirectory {
+      move.parent.linkCount -= 1
+      move.newParent.linkCount += 1
+    }
+    settle(move.source, from: (move.name, move.parent), to: (move.newName, move.newParent))
+    touchParents(move)
+  }
+
+  private func exchangeLocked(_ move: Move) throws(Errno) {
+    guard let target = move.target else { throw .noSuchFileOrDirectory }
+    let sourceIsDirectory = move.source.kind == .directory
+    if sourceIsDirectory != (target.kind == .directory), move.parent !== move.newParent {
+      let (loser, winner) = sourceIsDirectory ? (move.parent, move.newParent) : (move.newParent, move.parent)
+      if winner.linkCount == .max { throw .tooManyLinks }
+      loser.linkCount -= 1
+      winner.linkCount += 1
+    }
+    _ = move.directory.replace(move.name, with: target)
+    _ = move.newDirectory.replace(move.newName, with: move.source)
+    settle(move.source, from: (move.name, move.parent), to: (move.newName, move.newParent))
+    settle(target, from: (move.newName, move.newParent), to: (move.name, move.parent))
+    touchParents(move)
+  }
+
+  /// Gives a moved inode its new place.
+  private func settle(
+    _ inode: Inode, from old: (name: UnsafeRawBufferPointer, parent: Inode),
+    to new: (name: UnsafeRawBufferPointer, parent: Inode)
+  ) {
+    inode.lock.withLock {
+      if inode.kind == .directory, old.parent !== new.parent { inode.parent = new.parent }
+      inode.changed = .now
+    }
+    dropName(old.name, of: inode, in: old.parent)
+    noteName(.make(new.name), of: inode, in: new.parent)
+  }
+
+  private func touchParents(_ move: Move) {
+    move.parent.touchLocked()
+    if move.parent !== move.newParent { move.newParent.touchLocked() }
+  }
+}
+
+extension Inode {
+  /// Whether `other` is this directory or lies somewhere below it.
+  ///
+  /// Preconditions: the rename lock is held.
+  ///
+  /// - Complexity: linear in the depth of `other`.
+  fileprivate func isAncestor(of other: Inode) -> Bool {
+    var place: Inode? = other
+    while let inode = place {
+      if inode === self { return true }
+      place = inode.parent
+    }
+    return false
+  }
+}

@@ -1,0 +1,181 @@
+import SpoolStorage
+internal import SystemPackage
+
+// The hidden directory `.spoolfs` in the root: status without a client. It is not listed, and nobody can make or remove
+// its name. Each lookup of a file in it makes a new inode with the text as it is at that moment, so that no open(2) sees
+// an old one although the kernel caches what it reads.
+
+extension FileSystem {
+  private static let statusName: StaticString = ".spoolfs"
+  private static let statsName: StaticString = "stats"
+  private static let filesName: StaticString = "files"
+
+  func isStatusDirectory(_ name: UnsafeRawBufferPointer, in parent: Inode) -> Bool {
+    parent === root && name.count == Self.statusName.utf8CodeUnitCount && name.equals(Self.statusName)
+  }
+
+  /// The status directory or a new snapshot, where `name` is one of theirs.
+  func statusNode(_ name: UnsafeRawBufferPointer, in parent: Inode) -> Inode? {
+    if isStatusDirectory(name, in: parent) { return statusDirectory }
+    guard parent === statusDirectory else { return nil }
+    if name.equals(Self.statsName) { return makeSnapshot(Array((statistics().json + "\n").utf8)) }
+    if name.equals(Self.filesName) { return makeSnapshot(fileListing()) }
+    return nil
+  }
+
+  func enumerateStatus(after cookie: UInt64, _ body: (UnsafeRawBufferPointer, Inode, UInt64) -> Bool) {
+    for (number, name) in [Self.statsName, Self.filesName].enumerated() {
+      let own = Directory.firstCookie + UInt64(number)
+      let bytes = Self.bytes(of: name)
+      if own > cookie, let inode = statusNode(bytes, in: statusDirectory), !body(bytes, inode, own) { return }
+    }
+  }
+
+  /// One number or nested group of the statistics, in order.
+  private func statistics() -> JSONObject {
+    let usage = store.usage
+    let statistics: FileSystemStatistics = self.statistics()
+    var object = JSONObject()
+    object["version"] = .number(1)
+    object["memory_bytes"] = .number(usage.memoryBytes)
+    object["memory_budget"] = .number(store.configuration.memoryBudget)
+    object["disk_bytes"] = .number(usage.diskBytes)
+    object["spill_capacity"] = store.configuration.spillCapacity.map { .number($0) } ?? .null
+    object["spill_directory"] = store.configuration.spillDirectory.map { .string($0.bytes) } ?? .null
+    object["threshold"] =
+      switch store.configuration.threshold {
+      case .bytes(let bytes): .number(bytes)
+      case .unlimited: .null
+      }
+    object["data_bytes"] = .number(usage.dataBytes)
+    object["size_limit"] = store.configuration.sizeLimit.map { .number($0) } ?? .null
+    object["spilled_files"] = .number(Int64(usage.spilledFiles))
+    object["rollovers"] = .number(Int64(usage.rollovers))
+    object["failed_rollovers"] = .number(Int64(usage.failedRollovers))
+    object["pool_bytes"] = .number(usage.poolBytes)
+    object["inodes"] = .number(Int64(quota.count))
+    object["inode_limit"] = quota.limit.map { .number(Int64($0)) } ?? .null
+    object["known_inodes"] = .number(Int64(table.count))
+    object["total_blocks"] = .number(statistics.blocks)
+    object["free_blocks"] = .number(statistics.freeBlocks)
+    object["lifetime"] = .string(Array(configuration.lifetime.rawValue.utf8))
+    if let mount = mountStatistics() { object["mount"] = .object(mount) }
+    return object
+  }
+
+  /// One line of JSON for each regular file: path, size, bytes in memory and on disk, who made it.
+  ///
+  /// - Complexity: linear in the number of entries; directories are locked one at a time.
+  private func fileListing() -> [UInt8] {
+    var lines: [UInt8] = []
+    var pending: [(directory: Inode, path: [UInt8])] = [(root, [])]
+    while let (inode, path) = pending.popLast() {
+      let entries = inode.lock.withLock { () -> [Directory.Entry] in
+        guard case .directory(let directory) = inode.payload else { return [] }
+        var entries: [Directory.Entry] = []
+        entries.reserveCapacity(directory.count)
+        directory.forEach(after: 0) { entry, _ in
+          entries.append(entry)
+          return true
+        }
+        return entries
+      }
+      for entry in entries {
+        let entryPath = path + (path.isEmpty ? [] : [UInt8(ascii: "/")]) + entry.name.bytes
+        switch entry.inode.kind {
+        case .directory: pending.append((entry.inode, entryPath))
+        case .regular:
+          lines += Array(describe(entry.inode, path: entryPath).json.utf8)
+          lines.append(UInt8(ascii: "\n"))
+        default: break
+        }
+      }
+    }
+    return lines
+  }
+
+  private func describe(_ inode: Inode, path: [UInt8]) -> JSONObject {
+    let content = inode.lock.withLock { () -> FileContent? in
+      guard case .regular(let content) = inode.payload else { return nil }
+      return content
+    }
+    var object = JSONObject()
+    object["path"] = .string(path)
+    object["size"] = .number(content?.size ?? 0)
+    object["memory"] = .number(content?.bytesInMemory ?? 0)
+    object["disk"] = .number(content?.bytesOnDisk ?? 0)
+    object["pid"] = .number(Int64(inode.creator.process))
+    object["command"] = .string(Array(commands.name(inode.creator.command).utf8))
+    return object
+  }
+}
+
+/// A JSON object whose members keep their order. Foundation's encoder would do, but it costs every start of the command
+/// some ten milliseconds.
+struct JSONObject: Sendable {
+  enum Value: Sendable {
+    case number(Int64)
+    /// Bytes of UTF-8; what is not is written as lone surrogates U+DC80 to U+DCFF, Python's `surrogateescape`.
+    case string([UInt8])
+    case object(JSONObject)
+    case null
+  }
+
+  private var members: [(name: String, value: Value)] = []
+
+  subscript(name: String) -> Value? {
+    get { members.first { $0.name == name }?.value }
+    set {
+      members.removeAll { $0.name == name }
+      if let newValue { members.append((name, newValue)) }
+    }
+  }
+
+  var json: String {
+    "{" + members.map { "\(Self.quote(Array($0.name.utf8))):\(Self.text($0.value))" }.joined(separator: ",") + "}"
+  }
+
+  private static func text(_ value: Value) -> String {
+    switch value {
+    case .number(let number): String(number)
+    case .string(let bytes): quote(bytes)
+    case .object(let object): object.json
+    case .null: "null"
+    }
+  }
+
+  private static func quote(_ bytes: [UInt8]) -> String {
+    var text = "\""
+    var rest = bytes[...]
+    while let byte = rest.first {
+      if byte < 0x80 {
+        rest.removeFirst()
+        switch byte {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"): text += "\\" + String(UnicodeScalar(byte))
+        case 0..<0x20, 0x7f: text += escape(UInt16(byte))
+        default: text.unicodeScalars.append(UnicodeScalar(byte))
+        }
+      } else if let (scalar, length) = decode(rest) {
+        rest.removeFirst(length)
+        text.unicodeScalars.append(scalar)
+      } else {
+        rest.removeFirst()
+        text += escape(0xdc00 + UInt16(byte))
+      }
+    }
+    return text + "\""
+  }
+
+  private static func escape(_ unit: UInt16) -> String {
+    let digits = String(unit, radix: 16)
+    return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+  }
+
+  /// The scalar that valid UTF-8 begins with, and its length in bytes.
+  private static func decode(_ bytes: ArraySlice<UInt8>) -> (UnicodeScalar, Int)? {
+    var decoder = UTF8()
+    var iterator = bytes.prefix(4).makeIterator()
+    guard case .scalarValue(let scalar) = decoder.decode(&iterator) else { return nil }
+    return (scalar, UTF8.encode(scalar)?.count ?? 1)
+  }
+}

@@ -1,0 +1,224 @@
+// The tree: what tmpfs does, in memory and on disk, with or without a mount.
+//
+// Lock order, outermost first. Nobody takes a lock of an earlier row while holding one of a later row.
+//
+//   renameLock                    renames between two directories; the shape of the directory tree stands still under it
+//     Inode.lock, directories     an ancestor before its descendants; two that are unrelated only under `renameLock`,
+//                                 by id (`lockPair` is the one place that locks two parents)
+//       Inode.lock, one other     the object an entry names; never two of them
+//         InodeTable shards, FileContent, CommandNames, InodeQuota
+//
+// No lock of the tree is held while data is copied, while a disk is waited for, or while the kernel is told of a change.
+// An inode that may end is handed out of the locked region first, since giving back its memory takes other locks.
+
+internal import Glibc
+public import SpoolStorage
+import Synchronization
+public import SystemPackage
+
+/// A private, throw-away filesystem in this process: files in memory until they outgrow a threshold, then on disk.
+///
+/// Use it directly (`open`, `write(_:to:)`, `contents(of:)`, `createDirectory(at:)`, …), or put a mount on it with
+/// `mount(at:)` where other programs must see it. Everything in it ends with the last reference to it.
+///
+/// It is safe to use from many threads; operations in different directories and on different files do not wait for each
+/// other.
+public final class FileSystem: Sendable {
+  /// How a tree is made.
+  public struct Configuration: Sendable {
+    /// Threshold, memory budget, spill directory and limits of the files' bytes.
+    public var storage: SpoolConfiguration
+    /// The largest number of inodes (tmpfs's `nr_inodes`). nil: one for each two pages of RAM, as tmpfs has it; 0: no
+    /// limit.
+    public var inodeLimit: Int?
+    /// Permission bits of the root directory.
+    public var rootMode: FilePermissions
+    /// Owner of the root directory; nil: this process's effective user.
+    public var rootUser: UInt32?
+    /// Group of the root directory; nil: this process's effective group.
+    public var rootGroup: UInt32?
+    /// Whether xattr(7) works. Off by default: with it the kernel asks for `security.capability` at each file's first
+    /// write.
+    public var extendedAttributes: Bool
+    /// When a regular file ends.
+    public var lifetime: Lifetime
+
+    /// A configuration; the defaults are those of the command.
+    public init(
+      storage: SpoolConfiguration = .init(), inodeLimit: Int? = nil,
+      rootMode: FilePermissions = [.ownerReadWriteExecute], rootUser: UInt32? = nil, rootGroup: UInt32? = nil,
+      extendedAttributes: Bool = false, lifetime: Lifetime = .unmount
+    ) {
+      self.storage = storage
+      self.inodeLimit = inodeLimit
+      self.rootMode = rootMode
+      self.rootUser = rootUser
+      self.rootGroup = rootGroup
+      self.extendedAttributes = extendedAttributes
+      self.lifetime = lifetime
+    }
+  }
+
+  /// When a regular file ends.
+  public enum Lifetime: String, Sendable, CaseIterable {
+    /// When it is removed, or the filesystem ends.
+    case unmount
+    /// When its last descriptor is closed, as Python's `NamedTemporaryFile` has it.
+    case close
+  }
+
+  /// How this tree was made.
+  public let configuration: Configuration
+
+  /// Memory, disk and the budget of all files.
+  let store: SpoolStore
+  let root: Inode
+  let table = InodeTable()
+  let quota: InodeQuota
+  let commands = CommandNames()
+  /// The hidden directory with the status files, reached by name only.
+  let statusDirectory: Inode
+
+  let renameLock = Lock()
+  private let nextID = Atomic<UInt64>(3)
+  private let hooks = MountHooks()
+
+  /// A new, empty tree.
+  ///
+  /// - Throws: what makes the spill directory unusable (ENOENT, EACCES, ENOTDIR, …).
+  public init(_ configuration: Configuration = .init()) throws(Errno) {
+    self.configuration = configuration
+    store = try SpoolStore(configuration.storage)
+    let limit = configuration.inodeLimit ?? Self.defaultInodeLimit
+    quota = InodeQuota(limit: limit == 0 ? nil : limit)
+    let caller = Caller.current()
+    try quota.reserve()
+    root = Inode(
+      id: Self.rootID, kind: .directory, mode: UInt32(configuration.rootMode.rawValue),
+      user: configuration.rootUser ?? caller.user, group: configuration.rootGroup ?? caller.group,
+      payload: .directory(Directory()), creator: .unknown, quota: quota)
+    try quota.reserve()
+    statusDirectory = Inode(
+      id: Self.statusDirectoryID, kind: .directory, mode: 0o500, user: root.user, group: root.group,
+      payload: .directory(Directory()), creator: .unknown, quota: quota)
+    statusDirectory.parent = root
+    table.remember(root)
+    table.remember(statusDirectory)
+  }
+
+  deinit {
+    // Directories hold their children: taken apart level by level, so that a deep tree does not end in a deep recursion.
+    var directories = [root]
+    while let inode = directories.popLast() {
+      guard case .directory(let directory) = inode.payload else { continue }
+      directories += directory.removeAll().lazy.map(\.inode).filter { $0.kind == .directory }
+    }
+    table.removeAll()
+  }
+
+  /// FUSE's number for the root (FUSE_ROOT_ID).
+  static let rootID: UInt64 = 1
+  static let statusDirectoryID: UInt64 = 2
+
+  /// tmpfs's default: half as many inodes as there are pages of RAM.
+  private static var defaultInodeLimit: Int {
+    let pages = sysconf(Int32(_SC_PHYS_PAGES))
+    return pages > 0 ? pages / 2 : 1 << 20
+  }
+
+  // MARK: - Inodes
+
+  /// An inode that the kernel knows.
+  func inode(_ id: UInt64) -> Inode? { table.find(id) }
+
+  /// Counts one lookup: before the reply that carries the inode is sent.
+  func remember(_ inode: Inode) { table.remember(inode) }
+
+  func forget(_ id: UInt64, _ lookups: UInt64) {
+    // The root and the status directory stay known whatever the kernel forgets.
+    if id > Self.statusDirectoryID { table.forget(id, lookups) }
+  }
+
+  /// A new inode, in no directory yet.
+  ///
+  /// - Throws: ENOSPC at the inode limit.
+  func makeInode(
+    _ kind: FileKind, mode: UInt32, in parent: (group: UInt32, mode: UInt32), payload: Inode.Payload, by caller: Caller
+  ) throws(Errno) -> Inode {
+    try quota.reserve()
+    var mode = mode
+    var group = caller.group
+    if parent.mode & ModeBits.setGroup != 0 {
+      // A setgid directory hands its group down, and to directories the bit itself.
+      group = parent.group
+      if kind == .directory { mode |= ModeBits.setGroup }
+      let executable = mode & (ModeBits.setGroup | ModeBits.groupExecute) == ModeBits.setGroup | ModeBits.groupExecute
+      if kind != .directory, executable, !caller.passesChecks, !caller.isMember(of: group) {
+        mode &= ~ModeBits.setGroup
+      }
+    }
+    return Inode(
+      id: nextID.wrappingAdd(1, ordering: .relaxed).oldValue, kind: kind, mode: mode, user: caller.user, group: group,
+      payload: payload, creator: commands.creator(caller.process), quota: quota)
+  }
+
+  /// A status file with these contents. It costs no inode of the quota and is in no directory.
+  func makeSnapshot(_ bytes: [UInt8]) -> Inode {
+    Inode(
+      id: nextID.wrappingAdd(1, ordering: .relaxed).oldValue, kind: .regular, mode: 0o400, user: root.user,
+      group: root.group, payload: .snapshot(bytes), creator: .unknown, quota: quota)
+  }
+
+  // MARK: - Observer
+
+  /// Sets who is told of changes made in this process; a mount does this.
+  func setObserver(_ observer: (any ChangeObserver)?) { hooks.set(observer) }
+
+  /// The observer, where `caller`'s change is news to the kernel.
+  func observer(for caller: Caller) -> (any ChangeObserver)? { caller.isKernel ? nil : hooks.observer }
+
+  /// Sets what a mount adds to the status file.
+  func setMountStatistics(_ statistics: (@Sendable () -> JSONObject)?) { hooks.set(statistics) }
+
+  func mountStatistics() -> JSONObject? { hooks.statistics?() }
+}
+
+/// Told of changes that did not come through the mount. Called with no lock of the tree held.
+protocol ChangeObserver: AnyObject, Sendable {
+  /// An entry appeared, disappeared, or names another inode.
+  func entryChanged(_ name: UnsafeRawBufferPointer, in directory: UInt64)
+  /// Mode, owner, size, times or link count changed.
+  func attributesChanged(of inode: UInt64)
+  /// Bytes changed; `count` 0 means up to the end.
+  func contentsChanged(of inode: UInt64, at offset: Int64, count: Int64)
+}
+
+/// What a mount leaves with its tree.
+private final class MountHooks: @unchecked Sendable {
+  // @unchecked: `lock` protects the variables.
+  private let lock = Lock()
+  private var currentObserver: (any ChangeObserver)?
+  private var currentStatistics: (@Sendable () -> JSONObject)?
+
+  var observer: (any ChangeObserver)? { lock.withLock { currentObserver } }
+  var statistics: (@Sendable () -> JSONObject)? { lock.withLock { currentStatistics } }
+
+  func set(_ observer: (any ChangeObserver)?) { lock.withLock { currentObserver = observer } }
+  func set(_ statistics: (@Sendable () -> JSONObject)?) { lock.withLock { currentStatistics = statistics } }
+}
+
+extension FileSystem {
+  func announceEntry(_ name: UnsafeRawBufferPointer, in directory: Inode, by caller: Caller) {
+    guard let observer = observer(for: caller) else { return }
+    observer.entryChanged(name, in: directory.id)
+    observer.contentsChanged(of: directory.id, at: 0, count: 0)
+  }
+
+  func announceAttributes(of inode: Inode, by caller: Caller) {
+    observer(for: caller)?.attributesChanged(of: inode.id)
+  }
+
+  func announceContents(of inode: Inode, at offset: Int64, count: Int64, by caller: Caller) {
+    observer(for: caller)?.contentsChanged(of: inode.id, at: offset, count: count)
+  }
+}

@@ -1,0 +1,136 @@
+import SpoolStorage
+internal import SystemPackage
+
+/// A file, directory or other object of the tree, whatever its names.
+///
+/// An inode lives as long as something refers to it: a directory entry, the table of inodes the kernel knows, or an open
+/// handle. Its space is free when the last of these goes. Node ids are never used again.
+final class Inode: @unchecked Sendable {
+  // @unchecked: `lock` protects every variable, except where one says otherwise.
+
+  enum Payload {
+    /// nil until the first byte: most empty files stay empty.
+    case regular(FileContent?)
+    case directory(Directory)
+    case symbolicLink(FileName)
+    case special(device: UInt64)
+    /// A status file: complete when it was made, never changed.
+    case snapshot([UInt8])
+  }
+
+  /// A name of a regular file, kept only where the file vanishes with its last descriptor.
+  struct NameReference {
+    weak var directory: Inode?
+    let name: FileName
+  }
+
+  let id: UInt64
+  let kind: FileKind
+  let isSnapshot: Bool
+  private let quota: InodeQuota
+
+  let lock = Lock()
+  /// Permission bits, no type.
+  var mode: UInt32
+  var user: UInt32
+  var group: UInt32
+  var linkCount: UInt32
+  var accessed: Timestamp
+  var modified: Timestamp
+  var changed: Timestamp
+  var payload: Payload
+  var extendedAttributes: ExtendedAttributes?
+  var openCount: UInt32 = 0
+  var names: [NameReference] = []
+
+  /// Who made it; 0 where unknown. Never changed.
+  let creator: Creator
+
+  /// How often the kernel was told of this inode. Protected by the shard of the inode table.
+  var lookupCount: UInt64 = 0
+
+  /// The directory this directory lies in; kept after its removal. Read with the rename lock or `lock` held, written with
+  /// both.
+  weak var parent: Inode?
+
+  init(
+    id: UInt64, kind: FileKind, mode: UInt32, user: UInt32, group: UInt32, payload: Payload, creator: Creator,
+    quota: InodeQuota
+  ) {
+    self.id = id
+    self.kind = kind
+    self.mode = mode & ModeBits.all
+    self.user = user
+    self.group = group
+    self.linkCount = kind == .directory ? 2 : 1
+    let now = Timestamp.now
+    self.accessed = now
+    self.modified = now
+    self.changed = now
+    self.payload = payload
+    self.creator = creator
+    self.quota = quota
+    if case .snapshot = payload { isSnapshot = true } else { isSnapshot = false }
+  }
+
+  deinit {
+    if !isSnapshot { quota.release() }
+  }
+
+  // MARK: - With `lock` held
+
+  /// Preconditions: `lock` is held.
+  ///
+  /// - Throws: ENOTDIR.
+  func directoryLocked() throws(Errno) -> Directory {
+    guard case .directory(let directory) = payload else { throw .notDirectory }
+    return directory
+  }
+
+  /// tmpfs's rules: 20 bytes for each entry, "." and ".." included; the length of a link's target.
+  private static let bytesPerEntry: Int64 = 20
+  /// tmpfs keeps targets up to this length in the inode, longer ones in a page.
+  private static let inlineTargetLength = 127
+
+  func attributesLocked() -> Attributes {
+    var attributes = Attributes(
+      inode: id, mode: mode | kind.typeBits, linkCount: linkCount, user: user, group: group, device: 0, size: 0,
+      blocks: 0, accessed: accessed, modified: modified, changed: changed)
+    switch payload {
+    case .regular(let content):
+      attributes.size = content?.size ?? 0
+      attributes.blocks = (content?.allocatedBytes ?? 0) / 512
+    case .directory(let directory):
+      attributes.size = Int64(directory.count + 2) * Self.bytesPerEntry
+    case .symbolicLink(let target):
+      attributes.size = Int64(target.header)
+      attributes.blocks = target.header > Self.inlineTargetLength ? 8 : 0
+    case .special(let device):
+      attributes.device = device
+    case .snapshot(let bytes):
+      attributes.size = Int64(bytes.count)
+      attributes.blocks = (attributes.size + 4095) / 4096 * 8
+    }
+    return attributes
+  }
+
+  /// What the kernel does to a file that somebody without CAP_FSETID writes to, or that is given away.
+  func dropPrivilegeBitsLocked() {
+    guard kind != .directory else { return }
+    mode &= ~ModeBits.setUser
+    if mode & ModeBits.groupExecute != 0 { mode &= ~ModeBits.setGroup }
+  }
+
+  /// Marks the contents, and so the inode, as changed now.
+  func touchLocked(_ now: Timestamp = .now) {
+    modified = now
+    changed = now
+  }
+
+  /// relatime, as tmpfs is mounted by default: the access time moves when it is not after the last change, or a day old.
+  func markAccessedLocked() {
+    let day: Int64 = 24 * 60 * 60
+    let now = Timestamp.now
+    if accessed <= modified || accessed <= changed || now.seconds - accessed.seconds >= day { accessed = now }
+  }
+}

@@ -1,0 +1,83 @@
+import SpoolStorage
+internal import Synchronization
+internal import SystemPackage
+
+/// The inodes that the kernel knows by number: those with a lookup count above zero.
+final class InodeTable: Sendable {
+  private final class Shard: @unchecked Sendable {
+    // @unchecked: `inodes`, and the lookup counts of the inodes in it, are protected by `lock`.
+    let lock = Lock()
+    var inodes: [UInt64: Inode] = [:]
+  }
+
+  /// Enough that two cores seldom meet; a table that grows stops only one of them.
+  private static let shardCount = 64
+  private let shards = (0..<shardCount).map { _ in Shard() }
+
+  private func shard(_ id: UInt64) -> Shard { shards[Int(id % UInt64(Self.shardCount))] }
+
+  /// - Complexity: O(1).
+  func find(_ id: UInt64) -> Inode? {
+    let shard = shard(id)
+    return shard.lock.withLock { shard.inodes[id] }
+  }
+
+  /// Counts one more lookup by the kernel.
+  func remember(_ inode: Inode) {
+    let shard = shard(inode.id)
+    shard.lock.withLock {
+      inode.lookupCount += 1
+      if inode.lookupCount == 1 { shard.inodes[inode.id] = inode }
+    }
+  }
+
+  /// Takes `lookups` back; at zero the kernel does not know the inode any more.
+  func forget(_ id: UInt64, _ lookups: UInt64) {
+    let shard = shard(id)
+    // Returned, so that an inode that ends here ends with the lock open.
+    let forgotten: Inode? = shard.lock.withLock {
+      guard let inode = shard.inodes[id] else { return nil }
+      inode.lookupCount -= min(lookups, inode.lookupCount)
+      return inode.lookupCount == 0 ? shard.inodes.removeValue(forKey: id) : nil
+    }
+    withExtendedLifetime(forgotten) {}
+  }
+
+  var count: Int {
+    shards.reduce(0) { sum, shard in sum + shard.lock.withLock { shard.inodes.count } }
+  }
+
+  /// Forgets all, when a mount has ended.
+  func removeAll() {
+    for shard in shards {
+      let inodes = shard.lock.withLock {
+        for inode in shard.inodes.values { inode.lookupCount = 0 }
+        defer { shard.inodes = [:] }
+        return shard.inodes
+      }
+      withExtendedLifetime(inodes) {}
+    }
+  }
+}
+
+/// How many inodes there are and may be: tmpfs's `nr_inodes`.
+final class InodeQuota: Sendable {
+  /// nil: no limit.
+  let limit: Int?
+  private let used = Atomic<Int>(0)
+
+  init(limit: Int?) { self.limit = limit }
+
+  var count: Int { used.load(ordering: .relaxed) }
+
+  /// - Throws: ENOSPC at the limit.
+  func reserve() throws(Errno) {
+    let count = used.add(1, ordering: .relaxed).newValue
+    if let limit, count > limit {
+      release()
+      throw .noSpace
+    }
+  }
+
+  func release() { used.subtract(1, ordering: .relaxed) }
+}

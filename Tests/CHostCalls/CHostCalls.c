@@ -1,0 +1,94 @@
+#define _GNU_SOURCE
+#include "CHostCalls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <sys/fsuid.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int64_t answer(int64_t result) { return result < 0 ? -errno : result; }
+
+void host_become(uint32_t user, uint32_t group) {
+  // The raw call: glibc's setgroups would change every thread.
+  setfsuid(0);
+  syscall(SYS_setgroups, 0, NULL);
+  setfsgid(group);
+  setfsuid(user);
+}
+
+int64_t host_open(const char *path, int flags, uint32_t mode) { return answer(open(path, flags | O_CLOEXEC, mode)); }
+int64_t host_open_unnamed(const char *path, uint32_t mode) {
+  return answer(open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+}
+int64_t host_close(int file) { return answer(close(file)); }
+int64_t host_read(int file, void *buffer, size_t count, int64_t offset) {
+  return answer(pread(file, buffer, count, offset));
+}
+int64_t host_write(int file, const void *buffer, size_t count, int64_t offset) {
+  return answer(pwrite(file, buffer, count, offset));
+}
+int64_t host_append(int file, const void *buffer, size_t count) { return answer(write(file, buffer, count)); }
+int64_t host_resize(int file, int64_t size) { return answer(ftruncate(file, size)); }
+int64_t host_allocate(int file, int mode, int64_t offset, int64_t count) {
+  return answer(fallocate(file, mode, offset, count));
+}
+int64_t host_seek(int file, int64_t offset, int whence) { return answer(lseek(file, offset, whence)); }
+int64_t host_copy(int from, int64_t from_offset, int to, int64_t to_offset, size_t count) {
+  return answer(copy_file_range(from, &from_offset, to, &to_offset, count, 0));
+}
+int64_t host_sync(int file) { return answer(fsync(file)); }
+
+int64_t host_make_directory(const char *path, uint32_t mode) { return answer(mkdir(path, mode)); }
+int64_t host_make_node(const char *path, uint32_t mode, uint64_t device) { return answer(mknod(path, mode, device)); }
+int64_t host_make_symlink(const char *target, const char *path) { return answer(symlink(target, path)); }
+int64_t host_read_symlink(const char *path, char *buffer, size_t count) { return answer(readlink(path, buffer, count)); }
+int64_t host_link(const char *old_path, const char *new_path) { return answer(link(old_path, new_path)); }
+int64_t host_unlink(const char *path) { return answer(unlink(path)); }
+int64_t host_remove_directory(const char *path) { return answer(rmdir(path)); }
+int64_t host_rename(const char *old_path, const char *new_path, unsigned flags) {
+  return answer(renameat2(AT_FDCWD, old_path, AT_FDCWD, new_path, flags));
+}
+int64_t host_change_mode(const char *path, uint32_t mode) { return answer(chmod(path, mode)); }
+int64_t host_change_owner(const char *path, uint32_t user, uint32_t group) { return answer(lchown(path, user, group)); }
+int64_t host_truncate(const char *path, int64_t size) { return answer(truncate(path, size)); }
+
+static struct timespec time_of(int64_t nanoseconds) {
+  struct timespec time = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+  if (nanoseconds == INT64_MIN) time.tv_nsec = UTIME_NOW;
+  if (nanoseconds == INT64_MAX) time.tv_nsec = UTIME_OMIT;
+  return time;
+}
+
+int64_t host_set_times(const char *path, int64_t accessed, int64_t modified) {
+  struct timespec times[2] = {time_of(accessed), time_of(modified)};
+  return answer(utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW));
+}
+
+int64_t host_stat(const char *path, struct host_stat *result) {
+  struct stat found;
+  if (lstat(path, &found) < 0) return -errno;
+  *result = (struct host_stat){
+      .mode = found.st_mode,
+      .link_count = found.st_nlink,
+      .user = found.st_uid,
+      .group = found.st_gid,
+      .inode = found.st_ino,
+      .device = found.st_rdev,
+      .size = found.st_size,
+      .blocks = found.st_blocks,
+      .accessed = found.st_atim.tv_sec * 1000000000L + found.st_atim.tv_nsec,
+      .modified = found.st_mtim.tv_sec * 1000000000L + found.st_mtim.tv_nsec,
+      .changed = found.st_ctim.tv_sec * 1000000000L + found.st_ctim.tv_nsec,
+  };
+  return 0;
+}
+
+
+int64_t host_mount_tmpfs(const char *path, const char *options) {
+  return answer(mount("tmpfs", path, "tmpfs", 0, options));
+}
+int64_t host_unmount(const char *path) { return answer(umount2(path, MNT_DETACH)); }

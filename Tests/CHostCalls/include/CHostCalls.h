@@ -1,0 +1,46 @@
+// System calls on a directory of the host, for comparing it with a tree. Each returns the result or -errno.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+struct host_stat {
+  uint32_t mode, link_count, user, group;
+  uint64_t inode, device;
+  int64_t size, blocks;
+  int64_t accessed, modified, changed;  // nanoseconds
+};
+
+// Makes this thread act as another user on filesystems (setfsuid(2), setfsgid(2), no supplementary groups).
+void host_become(uint32_t user, uint32_t group);
+
+int64_t host_open(const char *path, int flags, uint32_t mode);
+int64_t host_open_unnamed(const char *path, uint32_t mode);
+int64_t host_close(int file);
+int64_t host_read(int file, void *buffer, size_t count, int64_t offset);
+int64_t host_write(int file, const void *buffer, size_t count, int64_t offset);
+int64_t host_append(int file, const void *buffer, size_t count);
+int64_t host_resize(int file, int64_t size);
+int64_t host_allocate(int file, int mode, int64_t offset, int64_t count);
+int64_t host_seek(int file, int64_t offset, int whence);
+int64_t host_copy(int from, int64_t from_offset, int to, int64_t to_offset, size_t count);
+int64_t host_sync(int file);
+
+int64_t host_make_directory(const char *path, uint32_t mode);
+int64_t host_make_node(const char *path, uint32_t mode, uint64_t device);
+int64_t host_make_symlink(const char *target, const char *path);
+int64_t host_read_symlink(const char *path, char *buffer, size_t count);
+int64_t host_link(const char *old_path, const char *new_path);
+int64_t host_unlink(const char *path);
+int64_t host_remove_directory(const char *path);
+int64_t host_rename(const char *old_path, const char *new_path, unsigned flags);
+int64_t host_change_mode(const char *path, uint32_t mode);
+int64_t host_change_owner(const char *path, uint32_t user, uint32_t group);
+int64_t host_truncate(const char *path, int64_t size);
+// Times in nanoseconds; INT64_MIN is UTIME_NOW, INT64_MAX is UTIME_OMIT.
+int64_t host_set_times(const char *path, int64_t accessed, int64_t modified);
+int64_t host_stat(const char *path, struct host_stat *result);
+
+int64_t host_mount_tmpfs(const char *path, const char *options);
+int64_t host_unmount(const char *path);

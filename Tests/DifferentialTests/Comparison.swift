@@ -1,0 +1,100 @@
+import CHostCalls
+import Glibc
+import Testing
+
+/// Runs one random script on two subjects and reports the first difference, with what led to it.
+struct Comparison {
+  let seed: UInt64
+  let steps: Int
+  var users = 1
+  var largestSize: Int64 = 300_000
+  /// Steps between two comparisons of everything.
+  var snapshotEvery = 500
+
+  /// The seed to begin with: SPOOLFS_SEED replays a failure, otherwise a new one each day the suite runs.
+  static var firstSeed: UInt64 {
+    getenv("SPOOLFS_SEED").flatMap { UInt64(String(cString: $0)) } ?? .random(in: 0..<1_000_000_000)
+  }
+
+  func run(_ subject: some Subject, _ reference: some Subject) {
+    var generator = ScriptGenerator(seed: seed, users: users, largestSize: largestSize)
+    var history: [String] = []
+    for step in 0..<steps {
+      let operation = generator.next()
+      let expected = reference.perform(operation)
+      let got = subject.perform(operation)
+      history.append("\(operation) -> \(expected)")
+      if got != expected {
+        return report(step, "answered \(got)", history)
+      }
+      if step % snapshotEvery == snapshotEvery - 1 || step == steps - 1 {
+        // Both act as root afterwards; so does the script.
+        guard compareSnapshots(subject, reference, step, history) else { return }
+      }
+    }
+  }
+
+  private func compareSnapshots(
+    _ subject: some Subject, _ reference: some Subject, _ step: Int, _ history: [String]
+  ) -> Bool {
+    let expected = reference.snapshot()
+    let got = subject.snapshot()
+    if got == expected { return true }
+    let missing = expected.filter { !got.contains($0) }.prefix(5)
+    let surplus = got.filter { !expected.contains($0) }.prefix(5)
+    report(step, "tmpfs has \(Array(missing)), the subject \(Array(surplus))", history)
+    return false
+  }
+
+  private func report(_ step: Int, _ what: String, _ history: [String]) {
+    Issue.record(
+      """
+      Step \(step) differs from tmpfs: \(what)
+      Replay with SPOOLFS_SEED=\(seed). The last steps, with tmpfs's answers:
+      \(history.suffix(40).joined(separator: "\n"))
+      """)
+  }
+}
+
+/// A tmpfs of its own, mounted for one comparison.
+final class ReferenceTmpfs {
+  let path: String
+
+  init() throws {
+    var template = Array("/tmp/spoolfs-reference-XXXXXX".utf8CString)
+    path = try #require(mkdtemp(&template).map { String(cString: $0) })
+    let mounted = host_mount_tmpfs(path, "size=1g,mode=0755,huge=never")
+    try #require(mounted == 0, "cannot mount the tmpfs to compare with: \(mounted)")
+  }
+
+  deinit {
+    host_become(0, 0)
+    _ = host_unmount(path)
+    rmdir(path)
+  }
+}
+
+/// Runs `body` on a thread of its own: scripts change their thread's user, and may block in a mount.
+func onThread(_ body: @escaping @Sendable () -> Void) async {
+  await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+    var thread = pthread_t()
+    let box = Unmanaged.passRetained(
+      ThreadBody {
+        body()
+        continuation.resume()
+      })
+    pthread_create(
+      &thread, nil,
+      { argument in
+        Unmanaged<ThreadBody>.fromOpaque(argument!).takeRetainedValue().body()
+        return nil
+      }, box.toOpaque())
+    pthread_detach(thread)
+  }
+}
+
+private final class ThreadBody: Sendable {
+  let body: @Sendable () -> Void
+
+  init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+}
