@@ -25,24 +25,31 @@ final class Candidates: Sendable {
     shard.lock.withLock { _ = shard.files.removeValue(forKey: file) }
   }
 
+  /// A file that is worth spilling. Weak, so that a file that is deleted meanwhile is gone at once.
+  struct Victim {
+    weak var file: FileContent?
+    let score: Double
+  }
+
   /// The files worth spilling first, best last: those with the largest product of idle time and memory.
   ///
   /// - Complexity: O(candidates).
-  func victims(atMost limit: Int, now: UInt32, excluding excluded: FileContent?) -> [FileContent] {
-    var victims: [(file: FileContent, score: Double)] = []
+  func victims(atMost limit: Int, now: UInt32, excluding excluded: FileContent?) -> [Victim] {
+    var victims: [Victim] = []
     for shard in shards {
       // References are dropped outside the lock: the last one of a file runs its `deinit`, which takes the lock.
       let files = shard.lock.withLock { shard.files.values.compactMap(\.file) }
       for file in files where file !== excluded {
-        victims.append((file, file.spillScore(now: now)))
+        victims.append(Victim(file: file, score: file.spillScore(now: now)))
       }
       if victims.count > 4 * limit { Self.keep(limit, of: &victims) }
     }
     Self.keep(limit, of: &victims)
-    return victims.reversed().map(\.file)
+    victims.reverse()
+    return victims
   }
 
-  private static func keep(_ limit: Int, of victims: inout [(file: FileContent, score: Double)]) {
+  private static func keep(_ limit: Int, of victims: inout [Victim]) {
     victims.sort { $0.score > $1.score }
     if victims.count > limit { victims.removeLast(victims.count - limit) }
   }

@@ -77,8 +77,15 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
     defer { lock.unlock() }
     guard let number = numbers[base] else { preconditionFailure("not a chunk of this pool") }
     precondition(slabs[Int(number)].free & bit == 0, "a chunk was freed twice")
+    makeFree(bit, of: number)
+    idle.add(Int64(Layout.chunk), ordering: .relaxed)
+    freedSinceTrim = true
+  }
+
+  /// Puts a slab in the list it belongs to with more of its chunks free.
+  private func makeFree(_ chunks: UInt32, of number: Int32) {
     let wasFull = slabs[Int(number)].free == 0
-    slabs[Int(number)].free |= bit
+    slabs[Int(number)].free |= chunks
     if slabs[Int(number)].free == .max {
       if !wasFull { unlink(number, from: &firstPartial) }
       link(number, into: &firstUnused)
@@ -86,8 +93,6 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
     } else if wasFull {
       link(number, into: &firstPartial)
     }
-    idle.add(Int64(Layout.chunk), ordering: .relaxed)
-    freedSinceTrim = true
   }
 
   /// Gives memory back that has not been needed since the last call. Returns whether there is more to give back later.
@@ -95,12 +100,12 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
     let surplus = takeSurplus()
     for base in surplus { munmap(base, Self.slabSize) }
     mapped.subtract(Int64(surplus.count * Self.slabSize), ordering: .relaxed)
+    let isQuiet = lock.withLock { !freedSinceTrim }
+    if surplus.isEmpty && isQuiet { discardIdleChunks() }
     return lock.withLock {
-      if surplus.isEmpty && !freedSinceTrim { discardIdleChunks() }
       leastUnused = unusedCount
-      let isDone = idle.load(ordering: .relaxed) == 0 && unusedCount == 0
       freedSinceTrim = false
-      return !isDone
+      return idle.load(ordering: .relaxed) != 0 || unusedCount != 0
     }
   }
 
@@ -124,18 +129,37 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
     }
   }
 
-  /// Returns the pages of free chunks in slabs that are in use.
+  /// Returns the pages of free chunks in slabs that are in use. The lock is not held while the kernel works: the chunks
+  /// of one slab at a time are taken and put back.
   private func discardIdleChunks() {
-    var number = firstPartial
-    while number >= 0 {
-      let slab = slabs[Int(number)]
-      let recycled = slab.free & slab.resident
-      for position in 0..<Self.chunksPerSlab where recycled & (1 << UInt32(position)) != 0 {
-        madvise(slab.base! + position * Layout.chunk, Layout.chunk, MADV_DONTNEED)
+    var number: Int32 = 0
+    while let (base, chunks) = takeIdleChunks(ofFirstFrom: &number) {
+      for position in 0..<Self.chunksPerSlab where chunks & (1 << UInt32(position)) != 0 {
+        madvise(base + position * Layout.chunk, Layout.chunk, MADV_DONTNEED)
       }
-      slabs[Int(number)].resident &= ~recycled
-      idle.subtract(Int64(recycled.nonzeroBitCount * Layout.chunk), ordering: .relaxed)
-      number = slab.next
+      lock.withLock {
+        slabs[Int(number)].resident &= ~chunks
+        makeFree(chunks, of: number)
+      }
+      number += 1
+    }
+  }
+
+  /// Takes the chunks that are free and hold memory out of the first slab from `number` on that has some.
+  private func takeIdleChunks(ofFirstFrom number: inout Int32) -> (UnsafeMutableRawPointer, UInt32)? {
+    lock.withLock {
+      while number < slabs.count {
+        let slab = slabs[Int(number)]
+        let chunks = slab.free & slab.resident
+        if let base = slab.base, slab.free != .max, chunks != 0 {
+          slabs[Int(number)].free &= ~chunks
+          if slabs[Int(number)].free == 0 { unlink(number, from: &firstPartial) }
+          idle.subtract(Int64(chunks.nonzeroBitCount * Layout.chunk), ordering: .relaxed)
+          return (base, chunks)
+        }
+        number += 1
+      }
+      return nil
     }
   }
 

@@ -88,19 +88,20 @@ struct ChunkTable: ~Copyable {
     return nil
   }
 
-  /// The first page at or after `page` that holds no data.
+  /// The first page at or after `page` that holds no data, or `limit` if that comes first.
   ///
   /// - Complexity: O(chunks in the run of data).
-  func firstHolePage(from page: Int64) -> Int64 {
+  func firstHolePage(from page: Int64, before limit: Int64 = .max) -> Int64 {
     var page = page
-    while true {
+    while page < limit {
       let within = Int(page & Int64(Layout.pagesPerChunk - 1))
       let index = page / Int64(Layout.pagesPerChunk)
       if let run = PageSet.all.subtracting(self[index].written).run(from: within) {
-        return index * Int64(Layout.pagesPerChunk) + Int64(run.lowerBound)
+        return min(limit, index * Int64(Layout.pagesPerChunk) + Int64(run.lowerBound))
       }
       page = (index + 1) * Int64(Layout.pagesPerChunk)
     }
+    return limit
   }
 }
 

@@ -19,17 +19,28 @@ extension FileContent {
     Double(bytesInMemory) * Double(now &- lastUse.load(ordering: .relaxed) &+ 1)
   }
 
-  /// Moves the file to disk unless somebody is changing it. Returns the bytes of memory freed.
-  func spillIfIdle() -> Int64 {
-    guard writerLock.tryLock() else { return 0 }
+  enum SpillOutcome {
+    /// Bytes of memory.
+    case freed(Int64)
+    /// Somebody is changing the file, or it has nothing to give.
+    case passedOver
+    /// The disk or the process's limits say no, as they would for another file.
+    case failed
+  }
+
+  /// Moves the file to disk unless somebody is changing it.
+  func spillIfIdle() -> SpillOutcome {
+    guard writerLock.tryLock() else { return .passedOver }
     defer { writerLock.unlock() }
     let bytes = bytesInMemory
-    guard spill == nil, bytes > 0, maySpill else { return 0 }
+    let pages = pageCount.load(ordering: .relaxed)
+    // A smaller file may still fit.
+    guard spill == nil, bytes > 0, maySpill, pages <= store.disk.available else { return .passedOver }
     do throws(Errno) {
       try extendOnDisk(Growth(), newSize: size, { _ in }, {})
-      return bytes
+      return .freed(bytes)
     } catch {
-      return 0
+      return .failed
     }
   }
 
@@ -41,6 +52,8 @@ extension FileContent {
     _ growth: Growth, newSize: Int64, _ onDisk: (SpillFile) throws(Errno) -> Void, _ commit: () -> Void
   ) throws(Errno) {
     let isMoving = spill == nil
+    if isMoving { store.moveBegins() }
+    defer { if isMoving { store.moveEnded() } }
     let pages = growth.pages + (isMoving ? pageCount.load(ordering: .relaxed) : 0)
     guard store.disk.reserve(pages) else { throw .noSpace }
     let target: SpillFile
@@ -170,22 +183,15 @@ extension FileContent {
   func forEachRun(
     in range: Range<Int64>, written: Bool, _ body: (Range<Int64>) throws(Errno) -> Void
   ) throws(Errno) {
-    var offset = range.lowerBound
-    while offset < range.upperBound {
-      let page = offset >> Layout.pageShift
-      let start: Int64
-      let end: Int64
-      if written {
-        start = table.firstWrittenPage(from: page) ?? .max >> Layout.pageShift
-        end = start << Layout.pageShift >= range.upperBound ? start : table.firstHolePage(from: start)
-      } else {
-        start = table.firstHolePage(from: page)
-        end = table.firstWrittenPage(from: start) ?? .max >> Layout.pageShift
-      }
-      let run = max(offset, start << Layout.pageShift)..<max(offset, end << Layout.pageShift, start << Layout.pageShift)
-      let part = run.clamped(to: range)
-      if !part.isEmpty { try body(part) }
-      offset = run.upperBound > offset ? run.upperBound : range.upperBound
+    let pages = Layout.pages(of: range)
+    var page = pages.lowerBound
+    while page < pages.upperBound {
+      let data = min(pages.upperBound, table.firstWrittenPage(from: page) ?? .max)
+      let dataEnd = table.firstHolePage(from: data, before: pages.upperBound)
+      let run = written ? data..<dataEnd : page..<data
+      let bytes = (run.lowerBound << Layout.pageShift..<run.upperBound << Layout.pageShift).clamped(to: range)
+      if !bytes.isEmpty { try body(bytes) }
+      page = dataEnd
     }
   }
 

@@ -125,9 +125,10 @@ extension FileContent {
   }
 
   private func didTakeMemory(_ bytes: Int64) {
-    heldMemory.add(bytes, ordering: .relaxed)
-    if bytes >= Layout.chunk / 2 {
-      store.counters.clock.wrappingAdd(UInt32(truncatingIfNeeded: bytes >> Layout.chunkShift), ordering: .relaxed)
+    let held = heldMemory.add(bytes, ordering: .relaxed).newValue
+    if held >= Layout.chunk {
+      let chunks = UInt32(truncatingIfNeeded: (bytes + Int64(Layout.chunk) - 1) >> Layout.chunkShift)
+      store.counters.clock.wrappingAdd(chunks, ordering: .relaxed)
       if !isCandidate, maySpill {
         isCandidate = true
         store.candidates.insert(self)

@@ -8,6 +8,7 @@ struct Quota: ~Copyable, Sendable {
   init(limit: Int64) { self.limit = limit }
 
   var used: Int64 { usedAmount.load(ordering: .relaxed) }
+  var available: Int64 { limit - used }
 
   /// Takes `amount` if that stays within the limit. Nothing is taken otherwise.
   @inline(__always)

@@ -25,6 +25,8 @@ public final class SpoolStore: Sendable {
   let disk: Quota
   let counters = Counters()
   let spiller: Spiller
+  /// Signalled whenever moving a file to disk ended.
+  let moves = EventCount()
   /// Above this, the background thread starts to spill; it stops below `lowWater`. Bytes.
   let highWater: Int64
   let lowWater: Int64
@@ -35,6 +37,8 @@ public final class SpoolStore: Sendable {
     let rollovers = Atomic<Int>(0)
     let rolloverBytes = Atomic<Int64>(0)
     let failedRollovers = Atomic<Int>(0)
+    /// Files that are being moved to disk at this moment.
+    let movesUnderWay = Atomic<Int>(0)
     /// Time as files see it: how many times chunks were taken. Idle time in this unit is how much was written since.
     let clock = Atomic<UInt32>(0)
   }
@@ -102,33 +106,6 @@ public final class SpoolStore: Sendable {
   /// Bytes that can still be written to the spill directory's filesystem, at most a second old; 0 when nothing is ever
   /// spilled. The corresponding C function is `statvfs`.
   public func spillDirectoryFreeBytes() -> Int64 { directory?.freeBytes() ?? 0 }
-
-  /// Moves files to disk, the coldest and largest first, until `bytes` of memory have been freed. Files that are being
-  /// written to at this moment are passed over.
-  ///
-  /// - Returns: the bytes freed, less than asked for when there is nothing more to move or moving fails.
-  @discardableResult
-  public func relieveMemory(_ bytes: Int64) -> Int64 { relieve(bytes, excluding: nil) }
-
-  func relieve(_ bytes: Int64, excluding excluded: FileContent?) -> Int64 {
-    var freed: Int64 = 0
-    while freed < bytes {
-      var victims = candidates.victims(
-        atMost: 32, now: counters.clock.load(ordering: .relaxed), excluding: excluded)
-      let before = freed
-      while freed < bytes, let victim = victims.popLast() { freed += victim.spillIfIdle() }
-      if freed == before { break }
-    }
-    return freed
-  }
-
-  /// Takes `bytes` of the budget, after moving other files to disk if needed. False if there is no making room.
-  func reserveMemoryBySpillingOthers(_ bytes: Int64, for file: FileContent) -> Bool {
-    while !memory.reserve(bytes) {
-      if bytes > memory.limit || relieve(bytes, excluding: file) == 0 { return false }
-    }
-    return true
-  }
 
   /// A process whose spilled files run out of descriptors could no longer spill.
   private static func raiseDescriptorLimit() {

@@ -71,6 +71,15 @@ func pattern(_ count: Int, at offset: Int64 = 0, tag: UInt64 = 0) -> [UInt8] {
   }
 }
 
+/// Fails unless the file reads as `expected` from `offset` on, to its end if `expected` is all that is left.
+func expect(
+  _ file: FileContent, reads expected: [UInt8], at offset: Int64 = 0, asking count: Int? = nil,
+  sourceLocation: SourceLocation = #_sourceLocation
+) throws {
+  let bytes = try file.read(count ?? expected.count, at: offset)
+  #expect(isEqual(bytes, expected), "wrong bytes at \(offset)", sourceLocation: sourceLocation)
+}
+
 /// Comparison at the speed of memcmp, also in debug builds.
 func isEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
   left.count == right.count && memcmp(left, right, left.count) == 0
