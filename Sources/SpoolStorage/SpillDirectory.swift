@@ -20,7 +20,7 @@ final class SpillDirectory: Sendable {
   /// - Parameter unnamed: false never uses O_TMPFILE, as on filesystems without it.
   /// - Throws: ENOENT, ENOTDIR, EACCES, EROFS, and whatever else opening a file there gives.
   init(_ path: FilePath, unnamed: Bool = true) throws(Errno) {
-    let directory = path.withPlatformString { spool_openat(AT_FDCWD, $0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0) }
+    let directory = path.withPlatformString { spool_openat(AT_FDCWD, $0, spool_O_PATH | O_DIRECTORY | O_CLOEXEC, 0) }
     guard directory >= 0 else { throw currentErrno() }
     do throws(Errno) {
       let makesUnnamedFiles = unnamed ? try Self.supportsUnnamedFiles(directory) : false

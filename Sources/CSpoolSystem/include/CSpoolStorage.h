@@ -1,9 +1,6 @@
 // What Swift cannot import and the storage needs: composed macros, and variadic or feature-gated functions.
 #pragma once
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -17,15 +14,14 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+// O_PATH is for GNU sources; this is the name glibc always has.
+static const int spool_O_PATH = __O_PATH;
+
 // O_TMPFILE is composed of other macros. An unnamed file in `directory`.
-static inline int spool_open_unnamed(int directory) {
-  return openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-}
+int spool_open_unnamed(int directory);
 
 // fallocate(2) is declared for GNU sources only, and Swift imports glibc without.
-static inline int spool_fallocate(int file, int mode, off_t offset, off_t count) {
-  return fallocate(file, mode, offset, count);
-}
+int spool_fallocate(int file, int mode, off_t offset, off_t count);
 
 // 1 where the files of the filesystem are memory: spilling there gains nothing. -1 with errno.
 static inline int spool_is_memory_backed(int file) {
@@ -56,18 +52,4 @@ static inline void spool_advise_memory(void *memory, size_t size) {
 }
 
 // A detached thread that takes no signals, so that they go to the program's own threads. Returns 0 or an errno.
-static inline int spool_start_thread(const char *name, void *(*body)(void *), void *argument) {
-  pthread_attr_t attributes;
-  sigset_t all, before;
-  pthread_t thread;
-  int error = pthread_attr_init(&attributes);
-  if (error != 0) return error;
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  error = pthread_create(&thread, &attributes, body, argument);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  pthread_attr_destroy(&attributes);
-  if (error == 0) pthread_setname_np(thread, name);
-  return error;
-}
+int spool_start_thread(const char *name, void *(*body)(void *), void *argument);

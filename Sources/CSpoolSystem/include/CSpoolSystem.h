@@ -1,9 +1,10 @@
 // What Swift cannot import: variadic functions, macros, raw system calls and kernel ABI numbers.
+//
+// No header here defines _GNU_SOURCE: with it, types such as `fd_set` and `enum __rusage_who` differ from those that
+// Swift's own modules (Glibc, Dispatch) have, and nothing that imports both compiles. What needs it is declared here and
+// written in a .c file.
 #pragma once
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -31,3 +32,5 @@ static inline int spool_futex_wake(const uint32_t *word, int count) {
 static inline int spool_openat(int directory, const char *path, int flags, mode_t mode) {
   return openat(directory, path, flags, mode);
 }
+
+#include "CSpoolMount.h"

@@ -1,0 +1,24 @@
+#define _GNU_SOURCE
+#include "CSpoolSystem.h"
+
+int spool_open_unnamed(int directory) {
+  return openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+int spool_fallocate(int file, int mode, off_t offset, off_t count) { return fallocate(file, mode, offset, count); }
+
+int spool_start_thread(const char *name, void *(*body)(void *), void *argument) {
+  pthread_attr_t attributes;
+  sigset_t all, before;
+  pthread_t thread;
+  int error = pthread_attr_init(&attributes);
+  if (error != 0) return error;
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  error = pthread_create(&thread, &attributes, body, argument);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  if (error == 0) pthread_setname_np(thread, name);
+  return error;
+}
