@@ -1,0 +1,136 @@
+internal import CFuse
+internal import Glibc
+import SpoolStorage
+internal import SystemPackage
+
+/// Tells the kernel to forget what it has cached.
+///
+/// Changes made in this process are announced by the thread that made them, before its call returns. Changes that follow
+/// from a request are announced later, by a thread of their own: the kernel takes the directory's lock for an
+/// announcement, and whoever waits for the request may be holding it.
+final class KernelNotifier: ChangeObserver, @unchecked Sendable {
+  // @unchecked: `queue` and `isStopped` are protected by `queueLock`; `isConnected` by `connection`.
+
+  /// Something for the thread to announce.
+  enum Announcement {
+    /// A name that vanished at its file's last close.
+    case removed(FileName, of: UInt64, in: UInt64)
+    /// All bytes of a file.
+    case contents(of: UInt64)
+  }
+
+  private unowned let session: Session
+  private let handle: OpaquePointer
+
+  /// Held shared while libfuse's session is used from outside its workers.
+  private let connection = SharedLock()
+  private var isConnected = true
+
+  private let queueLock = Lock()
+  private let queueChanged = EventCount()
+  private var queue: [Announcement] = []
+  private var isStopped = false
+
+  init(_ session: Session, _ handle: OpaquePointer) {
+    self.session = session
+    self.handle = handle
+  }
+
+  /// Starts the thread for later announcements.
+  func start() throws(Errno) {
+    try WorkerThread.start(named: "spoolfs/notify") { [self] in
+      while let next = waitForNext() { announce(next) }
+    }
+  }
+
+  /// Ends the thread; later calls do nothing. The session may be closed then.
+  func stop() {
+    queueLock.withLock { isStopped = true }
+    queueChanged.signal()
+    connection.withExclusiveLock { isConnected = false }
+  }
+
+  // MARK: - At once, from the thread of the change
+
+  func entryChanged(_ name: UnsafeRawBufferPointer, in directory: UInt64) {
+    whileConnected(knows: directory) {
+      withTerminatedName(name) { _ = fuse_lowlevel_notify_inval_entry(handle, directory, $0, name.count) }
+    }
+  }
+
+  func attributesChanged(of inode: UInt64) {
+    // A negative offset leaves the contents alone.
+    whileConnected(knows: inode) { _ = fuse_lowlevel_notify_inval_inode(handle, inode, -1, 0) }
+  }
+
+  func contentsChanged(of inode: UInt64, at offset: Int64, count: Int64) {
+    whileConnected(knows: inode) { _ = fuse_lowlevel_notify_inval_inode(handle, inode, off_t(offset), off_t(count)) }
+  }
+
+  // MARK: - Later, from the notifier's thread
+
+  func announceLater(_ announcement: Announcement) {
+    queueLock.withLock { queue.append(announcement) }
+    queueChanged.signal()
+  }
+
+  func forgetContentsLater(of inode: UInt64) { announceLater(.contents(of: inode)) }
+
+  private func waitForNext() -> Announcement? {
+    while true {
+      let seen = queueChanged.current()
+      let (next, isStopped) = queueLock.withLock {
+        (queue.isEmpty ? nil : queue.removeFirst(), self.isStopped)
+      }
+      if isStopped { return nil }
+      if let next { return next }
+      queueChanged.wait(after: seen)
+    }
+  }
+
+  private func announce(_ announcement: Announcement) {
+    switch announcement {
+    case .contents(let inode):
+      contentsChanged(of: inode, at: 0, count: 0)
+    case .removed(let name, let inode, let directory):
+      name.withBytes { name in
+        whileConnected(knows: directory) {
+          withTerminatedName(name) {
+            _ = fuse_lowlevel_notify_delete(handle, directory, inode, $0, name.count)
+          }
+        }
+      }
+      // The directory's own times, and its listing where the kernel knew no such entry.
+      contentsChanged(of: directory, at: 0, count: 0)
+      attributesChanged(of: inode)
+    }
+  }
+
+  // MARK: - Helpers
+
+  /// Runs `body` unless the connection has ended, or the kernel does not know the inode anyway.
+  private func whileConnected(knows inode: UInt64, _ body: () -> Void) {
+    connection.withSharedLock {
+      if isConnected, session.files.inode(inode) != nil { body() }
+    }
+  }
+
+  /// libfuse sends the NUL along.
+  private func withTerminatedName(_ name: UnsafeRawBufferPointer, _ body: (UnsafePointer<CChar>) -> Void) {
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: name.count + 1) { copy in
+      let bytes = UnsafeMutableRawBufferPointer(copy)
+      bytes.copyMemory(from: name)
+      bytes[name.count] = 0
+      body(copy.baseAddress!)
+    }
+  }
+}
+
+extension FileSystem {
+  /// The kernel has gone, and what it knew with it. The root and the status directory stay.
+  func forgetAll() {
+    table.removeAll()
+    table.remember(root)
+    table.remember(statusDirectory)
+  }
+}

@@ -1,0 +1,168 @@
+internal import Glibc
+import SpoolStorage
+public import SystemPackage
+
+/// A mounted tree.
+///
+/// Other programs see the tree under `path` as long as this object lives or until `unmount(lazily:)`. It must be
+/// unmounted, or dropped, before the process ends: otherwise a dead mount stays ("Transport endpoint is not connected"),
+/// unless `MountOptions.unmountsWhenProcessDies` was set.
+///
+/// A process that uses its own mount blocks a thread for each call, as with any filesystem. Its requests are served by
+/// threads of the mount, so that this is safe; but do not do it from where the program may not block, and not while
+/// holding a lock that code running for the mount may want.
+public final class Mount: Sendable {
+  /// Where it is mounted: absolute, without symbolic links.
+  public let path: FilePath
+
+  private let session: Session
+  private let deviceNumber: (major: Int, minor: Int)
+  private let guardian: GuardianSlot
+
+  init(_ files: FileSystem, at path: FilePath, options: MountOptions) throws(SpoolFSError) {
+    self.path = try MountPoint.resolve(path, mayHaveEntries: options.allowsNonemptyMountPoint)
+    guard MountedFileSystems.claim(files) else {
+      throw SpoolFSError(
+        .alreadyMounted, operation: "mount", path: path, message: "this filesystem is mounted elsewhere already")
+    }
+    do throws(SpoolFSError) {
+      (session, deviceNumber, guardian) = try Self.connect(files, at: self.path, options)
+    } catch {
+      MountedFileSystems.release(files)
+      throw error
+    }
+  }
+
+  deinit {
+    // Lazily, since nobody is there to be told that it is busy.
+    if !session.hasEnded { try? unmount(lazily: true) }
+  }
+
+  /// What the kernel asked for, and what it was told.
+  public struct Statistics: Sendable {
+    /// Requests that reached this process, by the FUSE protocol's name for them: `LOOKUP`, `WRITE`.
+    public var requests: [String: UInt64]
+  }
+
+  /// Numbers since the mount was made.
+  public var statistics: Statistics { Statistics(requests: session.requestCounts) }
+
+  /// umount2(2): takes the mount away.
+  ///
+  /// Returns at once where nothing is mounted any more.
+  ///
+  /// - Parameter lazily: take it out of the tree of directories now, and serve whoever still uses it until they have
+  ///   gone (MNT_DETACH).
+  /// - Throws: `.busy` where somebody uses it and `lazily` is false; the mount then works on.
+  public func unmount(lazily: Bool = false) throws(SpoolFSError) {
+    if !session.hasEnded, try isMounted() {
+      do throws(SpoolFSError) {
+        try MountPoint.unmount(path, lazily: lazily)
+      } catch {
+        // Somebody else was faster.
+        guard error.code == .notMounted else { throw error }
+      }
+    }
+    // The kernel has dropped the connection by now, unless another mount namespace has a copy of the mount.
+    if !lazily { session.waitForEnd(timeout: .seconds(2)) }
+    guardian.dismiss()
+  }
+
+  /// Blocks the thread until the kernel has dropped the connection: after an unmount by whomever, and the end of the
+  /// last user of a mount that was taken away lazily.
+  public func waitUntilUnmounted() {
+    session.waitForEnd()
+    guardian.dismiss()
+  }
+
+  /// Whether it is this mount that is visible at `path`.
+  private func isMounted() throws(SpoolFSError) -> Bool {
+    do throws(Errno) {
+      guard let top = try MountTable.top(at: path) else { return false }
+      return (top.major, top.minor) == deviceNumber
+    } catch {
+      throw SpoolFSError(errno: error, operation: "read the mount table for", path: path)
+    }
+  }
+
+  // MARK: - Making
+
+  private static func connect(
+    _ files: FileSystem, at path: FilePath, _ options: MountOptions
+  ) throws(SpoolFSError) -> (Session, (major: Int, minor: Int), GuardianSlot) {
+    let checks = geteuid() != 0 || options.allowOther
+    let mounted = try MountPoint.mount(.init(options: options, checksPermissions: checks), at: path)
+    let guardian = GuardianSlot(mounted.guardian)
+    do throws(Errno) {
+      let session = Session(files, device: mounted.device, cache: options.cache)
+      try session.open(workerCount: options.workers ?? max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+      guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
+      if geteuid() == 0 { BackingDevice.raiseLimits(major: entry.major, minor: entry.minor) }
+      return (session, (entry.major, entry.minor), guardian)
+    } catch {
+      // Nothing half-mounted stays.
+      try? MountPoint.unmount(path, lazily: true)
+      guardian.dismiss()
+      throw SpoolFSError(
+        .mountRefused, operation: "mount", path: path, errno: error,
+        message: "no connection to the kernel: \(error)")
+    }
+  }
+}
+
+extension FileSystem {
+  /// Mounts the tree at a directory, for other programs to see.
+  ///
+  /// Root mounts directly; for other users the helper `fusermount3` does it. The mount is private to the user who mounts,
+  /// unless `options.allowOther`. Changes made in this process are seen through the mount before the call that made them
+  /// returns; for the other direction see `MountOptions.Cache`.
+  ///
+  ///     let files = try FileSystem()
+  ///     let mount = try files.mount(at: "/tmp/scratch")
+  ///     // … programs use /tmp/scratch …
+  ///     try mount.unmount()
+  ///
+  /// - Parameter path: an existing, empty directory. Its path should be short: unix sockets fail from 108 bytes on.
+  /// - Returns: the mount, ready for use. It is unmounted when dropped.
+  /// - Throws: `.notFound`, `.notADirectory`, `.directoryNotEmpty`, `.deadMount`, `.alreadyMounted`, `.deviceMissing`,
+  ///   `.devicePermission`, `.permissionDenied`, `.helperMissing`, `.mountRefused`.
+  public func mount(at path: FilePath, options: MountOptions = MountOptions()) throws(SpoolFSError) -> Mount {
+    try Mount(self, at: path, options: options)
+  }
+}
+
+/// The helper that unmounts when this process dies, let go once.
+private final class GuardianSlot: @unchecked Sendable {
+  // @unchecked: `lock` protects the variable.
+  private let lock = Lock()
+  private var guardian: Fusermount.Guardian?
+
+  init(_ guardian: Fusermount.Guardian?) { self.guardian = guardian }
+
+  func dismiss() {
+    let last = lock.withLock {
+      defer { guardian = nil }
+      return guardian
+    }
+    last?.dismiss()
+  }
+}
+
+/// Which trees are mounted. The kernel's counts of lookups are kept in the tree, so it has room for one mount.
+enum MountedFileSystems {
+  private final class Registry: @unchecked Sendable {
+    // @unchecked: `lock` protects the variable.
+    let lock = Lock()
+    var claimed: Set<ObjectIdentifier> = []
+  }
+
+  private static let registry = Registry()
+
+  static func claim(_ files: FileSystem) -> Bool {
+    registry.lock.withLock { registry.claimed.insert(ObjectIdentifier(files)).inserted }
+  }
+
+  static func release(_ files: FileSystem) {
+    registry.lock.withLock { _ = registry.claimed.remove(ObjectIdentifier(files)) }
+  }
+}

@@ -1,0 +1,188 @@
+internal import CFuse
+internal import CSpoolSystem
+internal import Glibc
+import SpoolStorage
+internal import SystemPackage
+
+// The bytes of files, and their opening and closing.
+
+// MARK: - Opening
+
+extension Reply {
+  /// Answers CREATE or TMPFILE for `inode`, which counts as an open.
+  consuming func open(_ inode: Inode, _ request: Request) {
+    let session = request.session
+    let counts = session.files.configuration.lifetime == .close
+    // Before the answer: the RELEASE may be served by another worker first.
+    if counts { session.openFiles.opened(inode, in: session.files) }
+    let arrived = created(inode, openFlags: session.negotiation.openFlags, request)
+    if !arrived, counts { session.openFiles.closed(inode, in: session) }
+  }
+}
+
+func serveCreate(
+  _ handle: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?, _ mode: mode_t,
+  _ file: UnsafeMutablePointer<fuse_file_info>?
+) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  let flags = file!.pointee.flags
+  do throws(Errno) {
+    let inode = try request.files.create(
+      nameBytes(name!), in: request.inode(parent), mode: UInt32(mode), exclusive: flags & O_EXCL != 0,
+      by: request.caller)
+    // Somebody in this process was first: the kernel, which found no such file, leaves O_TRUNC to us.
+    if flags & O_TRUNC != 0, request.files.attributes(of: inode).size > 0 {
+      _ = try request.files.setAttributes(AttributeChanges(size: 0), of: inode, by: request.caller)
+    }
+    reply.open(inode, request)
+  } catch {
+    reply.error(error)
+  }
+}
+
+/// OPEN comes only where `Negotiation.servesOpen` says so; the first answer decides for the life of the mount.
+func serveOpen(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ file: UnsafeMutablePointer<fuse_file_info>?) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  let session = request.session
+  do throws(Errno) {
+    let lifetime = session.files.configuration.lifetime
+    guard session.negotiation.servesOpen(lifetime) else { throw .noFunction }
+    let inode = try request.inode(id)
+    let counts = lifetime == .close && inode.kind == .regular
+    if counts { try session.openFiles.reopened(inode, in: session.files) }
+    let answer = fuse_open_out(fh: 0, open_flags: session.negotiation.openFlags, padding: 0)
+    if !reply.value(answer), counts { session.openFiles.closed(inode, in: session) }
+  } catch {
+    reply.error(error)
+  }
+}
+
+/// Kernels from 6.9 on send RELEASE for a created file even where OPEN is not served: there is nothing to find then.
+func serveRelease(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ file: UnsafeMutablePointer<fuse_file_info>?) {
+  let request = Request(handle!)
+  if request.files.configuration.lifetime == .close, let inode = request.files.inode(id) {
+    request.session.openFiles.closed(inode, in: request.session)
+  }
+  Reply(handle!).success()
+}
+
+// MARK: - Data
+
+/// Read into the worker's buffer and sent from there.
+func serveRead(
+  _ handle: fuse_req_t?, _ id: fuse_ino_t, _ size: Int, _ offset: off_t,
+  _ file: UnsafeMutablePointer<fuse_file_info>?
+) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    let buffer = UnsafeMutableRawBufferPointer(rebasing: request.worker.replyBuffer.prefix(size))
+    let count = try request.files.read(request.inode(id), into: buffer, at: Int64(offset))
+    reply.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+  } catch {
+    reply.error(error)
+  }
+}
+
+func serveWrite(
+  _ handle: fuse_req_t?, _ id: fuse_ino_t, _ data: UnsafePointer<CChar>?, _ size: Int, _ offset: off_t,
+  _ file: UnsafeMutablePointer<fuse_file_info>?
+) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  let bytes = UnsafeRawBufferPointer(start: data, count: size)
+  do throws(Errno) {
+    let inode = try request.inode(id)
+    if file!.pointee.writepage == 0, file!.pointee.flags & O_APPEND != 0, request.session.appendsHere {
+      try append(bytes, to: inode, expectedAt: Int64(offset), request)
+    } else {
+      _ = try request.files.write(
+        inode, bytes, at: Int64(offset), dropsPrivileges: request.writeDropsPrivileges, by: request.caller)
+    }
+    if request.writeDropsPrivileges { request.dropCapabilities(of: inode) }
+    reply.value(fuse_write_out(size: UInt32(size), padding: 0))
+  } catch {
+    reply.error(error)
+  }
+}
+
+/// The kernel appends at the size it knows, which is old where somebody in this process has made the file longer since.
+private func append(
+  _ bytes: UnsafeRawBufferPointer, to inode: Inode, expectedAt expected: Int64, _ request: Request
+) throws(Errno) {
+  let offset = try request.files.append(to: inode, bytes, by: request.caller)
+  // Then the kernel has these bytes in the wrong pages. Not told from here: it holds the pages' locks.
+  if offset != expected { request.session.notifier.forgetContentsLater(of: inode.id) }
+}
+
+extension Session {
+  /// Under a writeback cache the kernel owns the size, and every WRITE says where it goes.
+  fileprivate var appendsHere: Bool { !negotiation.agreed.contains(.writebackCache) }
+}
+
+extension Request {
+  /// FUSE_WRITE_KILL_SUIDGID, which libfuse 3.14 does not pass on.
+  fileprivate var writeDropsPrivileges: Bool {
+    guard session.negotiation.agreed.contains(.handleKillPrivilegesV2) else { return false }
+    let flags = worker.message.loadUnaligned(fromByteOffset: MessageLayout.headerSize, as: fuse_write_in.self)
+    return flags.write_flags & UInt32(FUSE_WRITE_KILL_SUIDGID) != 0
+  }
+
+  /// Takes file capabilities away, which the kernel leaves to us with HANDLE_KILLPRIV_V2.
+  func dropCapabilities(of inode: Inode) {
+    guard session.negotiation.agreed.contains(.handleKillPrivilegesV2) else { return }
+    guard inode.lock.withLock({ inode.extendedAttributes != nil }) else { return }
+    // ENODATA: it had none.
+    try? files.removeExtendedAttribute(Array("security.capability".utf8), of: inode, by: caller)
+  }
+}
+
+func serveFallocate(
+  _ handle: fuse_req_t?, _ id: fuse_ino_t, _ mode: Int32, _ offset: off_t, _ length: off_t,
+  _ file: UnsafeMutablePointer<fuse_file_info>?
+) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    try request.files.allocate(
+      request.inode(id), mode: mode, at: Int64(offset), count: Int64(length), by: request.caller)
+    reply.success()
+  } catch {
+    reply.error(error)
+  }
+}
+
+func serveLseek(
+  _ handle: fuse_req_t?, _ id: fuse_ino_t, _ offset: off_t, _ whence: Int32,
+  _ file: UnsafeMutablePointer<fuse_file_info>?
+) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    guard request.session.negotiation.servesSeek else { throw .noFunction }
+    let place = try request.files.seek(request.inode(id), from: Int64(offset), whence: whence)
+    reply.value(fuse_lseek_out(offset: UInt64(place)))
+  } catch {
+    reply.error(error)
+  }
+}
+
+func serveCopyFileRange(
+  _ handle: fuse_req_t?, _ source: fuse_ino_t, _ sourceOffset: off_t,
+  _ sourceFile: UnsafeMutablePointer<fuse_file_info>?, _ target: fuse_ino_t, _ targetOffset: off_t,
+  _ targetFile: UnsafeMutablePointer<fuse_file_info>?, _ count: Int, _ flags: Int32
+) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    // The answer has 32 bits for the count.
+    let copied = try request.files.copyRange(
+      from: request.inode(source), at: Int64(sourceOffset), to: request.inode(target), at: Int64(targetOffset),
+      count: min(count, Int(Int32.max) & ~4095), by: request.caller)
+    reply.value(fuse_write_out(size: UInt32(copied), padding: 0))
+  } catch {
+    reply.error(error)
+  }
+}

@@ -1,0 +1,156 @@
+internal import CFuse
+internal import CSpoolSystem
+internal import Glibc
+internal import SystemPackage
+
+// Attributes, links' targets, numbers of the filesystem, and extended attributes.
+
+func serveGetattr(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ file: UnsafeMutablePointer<fuse_file_info>?) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    let inode = try request.inode(id)
+    reply.attributes(request.files.attributes(of: inode), of: inode)
+  } catch {
+    reply.error(error)
+  }
+}
+
+func serveSetattr(
+  _ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: UnsafeMutablePointer<stat>?, _ fields: Int32,
+  _ file: UnsafeMutablePointer<fuse_file_info>?
+) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    let inode = try request.inode(id)
+    let changes = AttributeChanges(wanted!.pointee, fields)
+    if changes.size != nil || changes.user != nil || changes.group != nil { request.dropCapabilities(of: inode) }
+    let attributes = try request.files.setAttributes(changes, of: inode, by: request.caller)
+    reply.attributes(attributes, of: inode)
+  } catch {
+    reply.error(error)
+  }
+}
+
+extension AttributeChanges {
+  /// - Parameter fields: FUSE_SET_ATTR_ bits.
+  fileprivate init(_ wanted: stat, _ fields: Int32) {
+    self.init()
+    func has(_ bit: Int32) -> Bool { fields & bit != 0 }
+    if has(FUSE_SET_ATTR_MODE) { mode = UInt32(wanted.st_mode) }
+    if has(FUSE_SET_ATTR_UID) { user = wanted.st_uid }
+    if has(FUSE_SET_ATTR_GID) { group = wanted.st_gid }
+    if has(FUSE_SET_ATTR_SIZE) { size = Int64(wanted.st_size) }
+    if has(FUSE_SET_ATTR_ATIME_NOW) {
+      accessed = .now
+    } else if has(FUSE_SET_ATTR_ATIME) {
+      accessed = .at(Timestamp(wanted.st_atim))
+    }
+    if has(FUSE_SET_ATTR_MTIME_NOW) {
+      modified = .now
+    } else if has(FUSE_SET_ATTR_MTIME) {
+      modified = .at(Timestamp(wanted.st_mtim))
+    }
+    // Only a kernel with a writeback cache sends it.
+    if has(FUSE_SET_ATTR_CTIME) { changed = Timestamp(wanted.st_ctim) }
+  }
+}
+
+extension Timestamp {
+  fileprivate init(_ time: timespec) {
+    self.init(seconds: Int64(time.tv_sec), nanoseconds: UInt32(time.tv_nsec))
+  }
+}
+
+func serveReadlink(_ handle: fuse_req_t?, _ id: fuse_ino_t) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    let target = try request.files.target(of: request.inode(id))
+    reply.bytes(of: target)
+  } catch {
+    reply.error(error)
+  }
+}
+
+func serveStatfs(_ handle: fuse_req_t?, _ id: fuse_ino_t) {
+  let request = Request(handle!)
+  let statistics = request.files.statistics()
+  var answer = fuse_statfs_out()
+  answer.st.bsize = UInt32(FileSystemStatistics.blockSize)
+  answer.st.frsize = UInt32(FileSystemStatistics.blockSize)
+  answer.st.blocks = UInt64(statistics.blocks)
+  answer.st.bfree = UInt64(statistics.freeBlocks)
+  answer.st.bavail = UInt64(statistics.freeBlocks)
+  answer.st.files = UInt64(statistics.inodes)
+  answer.st.ffree = UInt64(statistics.freeInodes)
+  answer.st.namelen = UInt32(FileName.maximumLength)
+  Reply(handle!).value(answer)
+}
+
+// MARK: - Extended attributes
+
+extension Reply {
+  /// Answers with `value`, or with its size where the caller gives no room.
+  fileprivate consuming func extendedAttribute(_ value: [UInt8], room: Int) {
+    if room == 0 {
+      self.value(fuse_getxattr_out(size: UInt32(value.count), padding: 0))
+    } else if value.count > room {
+      error(.outOfRange)
+    } else {
+      bytes(of: value)
+    }
+  }
+}
+
+func serveGetxattr(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ name: UnsafePointer<CChar>?, _ size: Int) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    let value = try request.files.extendedAttribute(
+      Array(nameBytes(name!)), of: request.inode(id), by: request.caller)
+    reply.extendedAttribute(value, room: size)
+  } catch {
+    reply.error(error)
+  }
+}
+
+func serveListxattr(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ size: Int) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    let names = try request.files.extendedAttributeNames(of: request.inode(id))
+    reply.extendedAttribute(names.flatMap { $0 + [0] }, room: size)
+  } catch {
+    reply.error(error)
+  }
+}
+
+func serveSetxattr(
+  _ handle: fuse_req_t?, _ id: fuse_ino_t, _ name: UnsafePointer<CChar>?, _ value: UnsafePointer<CChar>?,
+  _ size: Int, _ flags: Int32
+) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    try request.files.setExtendedAttribute(
+      Array(nameBytes(name!)), Array(UnsafeRawBufferPointer(start: value, count: size)), of: request.inode(id),
+      flags: flags, by: request.caller)
+    reply.success()
+  } catch {
+    reply.error(error)
+  }
+}
+
+func serveRemovexattr(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ name: UnsafePointer<CChar>?) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    try request.files.removeExtendedAttribute(
+      Array(nameBytes(name!)), of: request.inode(id), by: request.caller)
+    reply.success()
+  } catch {
+    reply.error(error)
+  }
+}

@@ -1,0 +1,38 @@
+internal import CFuse
+internal import CSpoolSystem
+internal import Glibc
+internal import SystemPackage
+
+/// A request under way, borrowed from libfuse for the time of its callback.
+struct Request {
+  let session: Session
+  let caller: Caller
+
+  init(_ handle: fuse_req_t) {
+    session = Session.of(fuse_req_userdata(handle))
+    let context = fuse_req_ctx(handle).pointee
+    caller = .kernel(user: context.uid, group: context.gid, process: context.pid)
+  }
+
+  /// A request that libfuse does not know.
+  init(_ header: fuse_in_header, session: Session) {
+    self.session = session
+    caller = .kernel(user: header.uid, group: header.gid, process: Int32(bitPattern: header.pid))
+  }
+
+  var files: FileSystem { session.files }
+
+  /// The worker that serves this request, on whose thread we are.
+  var worker: Worker { Worker.current! }
+
+  /// - Throws: ESTALE for a number that the kernel should not know.
+  func inode(_ id: UInt64) throws(Errno) -> Inode {
+    guard let inode = session.files.inode(id) else { throw .staleNFSFileHandle }
+    return inode
+  }
+}
+
+/// The bytes of a C string without its NUL.
+func nameBytes(_ name: UnsafePointer<CChar>) -> UnsafeRawBufferPointer {
+  UnsafeRawBufferPointer(start: name, count: strlen(name))
+}

@@ -1,0 +1,221 @@
+internal import CFuse
+internal import CSpoolSystem
+internal import Glibc
+import SpoolStorage
+internal import Synchronization
+internal import SystemPackage
+
+/// One connection to the kernel: libfuse's session, the threads that serve it, and its end.
+///
+/// It lives until the kernel has dropped the connection, which after a lazy unmount is when the last user has gone.
+final class Session: @unchecked Sendable {
+  // @unchecked: `negotiation` is written by the thread that mounts, before other threads are started; `workers` and
+  // `liveWorkers` are protected by `stateLock`; the rest is constant.
+
+  let files: FileSystem
+  private(set) var negotiation: Negotiation
+  let openFiles = OpenFiles()
+  private(set) var notifier: KernelNotifier!
+
+  private let device: Int32
+  /// libfuse's session, made by `open`.
+  private var handle: OpaquePointer!
+
+  private let stateLock = Lock()
+  private var workers: [Worker] = []
+  private var liveWorkers = 0
+  private let isEnded = Atomic<Bool>(false)
+  private let ended = EventCount()
+
+  /// - Parameter device: the mounted /dev/fuse; the session closes it when it ends.
+  init(_ files: FileSystem, device: Int32, cache: MountOptions.Cache) {
+    self.files = files
+    self.device = device
+    negotiation = Negotiation(cache: cache, extendedAttributes: files.configuration.extendedAttributes)
+  }
+
+  deinit {
+    // libfuse closes the device as well.
+    if let handle { fuse_session_destroy(handle) } else { close(device) }
+  }
+
+  /// Agrees with the kernel on how to talk, and starts to serve.
+  ///
+  /// - Throws: ENOMEM, EPROTO where the kernel's protocol is too old, EAGAIN where no threads can be had, and what
+  ///   reading the device fails with.
+  func open(workerCount: Int) throws(Errno) {
+    handle = try makeLibfuseSession()
+    notifier = KernelNotifier(self, handle)
+    let transport = DeviceTransport(
+      device: device, workerCount: max(1, workerCount), maximumWrite: Negotiation.maximumWrite)
+    try transport.negotiate(self)
+    if negotiation.agreed.isEmpty { throw .protocolError }
+    try notifier.start()
+    files.setObserver(notifier)
+    files.setMountStatistics { [weak self] in self?.statusObject ?? JSONObject() }
+    do throws(Errno) {
+      try transport.start(self)
+    } catch {
+      end()
+      throw error
+    }
+  }
+
+  private func makeLibfuseSession() throws(Errno) -> OpaquePointer {
+    spool_silence_fuse()
+    var operations = makeOperations(extendedAttributes: files.configuration.extendedAttributes)
+    // libfuse hands the session back with every request. Whoever serves one holds it.
+    let userdata = Unmanaged.passUnretained(self).toOpaque()
+    let made = withArguments(["spoolfs"]) { arguments in
+      fuse_session_new(arguments, &operations, MemoryLayout<fuse_lowlevel_ops>.size, userdata)
+    }
+    guard let made else { throw .noMemory }
+    var io = fuse_custom_io(writev: sendMessage, read: readMessage, splice_receive: nil, splice_send: nil)
+    let code = fuse_session_custom_io(made, &io, device)
+    if code != 0 {
+      fuse_session_destroy(made)
+      throw Errno(rawValue: -code)
+    }
+    return made
+  }
+
+  // MARK: - Messages
+
+  /// Answers one message of the kernel, on the thread of `worker`, through `worker.send`.
+  func process(_ message: UnsafeMutableRawBufferPointer, on worker: Worker) {
+    let header = message.loadUnaligned(as: fuse_in_header.self)
+    worker.counters.count(header.opcode)
+    worker.serving(message) {
+      if header.opcode == Opcode.initialize.rawValue { negotiation.readOffer(message) }
+      if answerWithoutLibfuse(header, message) { return }
+      var buffer = fuse_buf()
+      buffer.mem = message.baseAddress
+      buffer.size = message.count
+      fuse_session_process_buf(handle, &buffer)
+    }
+  }
+
+  /// What libfuse sends: an answer goes to the worker that serves the request, a notification straight to the device.
+  ///
+  /// - Returns: 0 or an errno.
+  fileprivate func send(_ parts: UnsafeMutablePointer<iovec>, _ count: Int32) -> Int32 {
+    let header = parts[0].iov_base.loadUnaligned(as: fuse_out_header.self)
+    guard header.unique != 0, let worker = Worker.current else {
+      return Glibc.writev(device, parts, count) < 0 ? errno : 0
+    }
+    if isAnsweringInit(worker), header.error == 0, count > 1 {
+      let answer = UnsafeMutableRawBufferPointer(start: parts[1].iov_base, count: parts[1].iov_len)
+      if !negotiation.rewriteAnswer(answer) { return EPROTO }
+    }
+    return worker.send(parts, count)
+  }
+
+  private func isAnsweringInit(_ worker: Worker) -> Bool {
+    negotiation.agreed.isEmpty
+      && worker.message.loadUnaligned(as: fuse_in_header.self).opcode == Opcode.initialize.rawValue
+  }
+
+  // MARK: - Life
+
+  /// Registers a worker that is about to serve.
+  func workerStarts(_ worker: Worker) {
+    stateLock.withLock {
+      workers.append(worker)
+      liveWorkers += 1
+    }
+  }
+
+  /// The last worker to end closes the session: there will be no more requests.
+  func workerEnded() {
+    let isLast = stateLock.withLock {
+      liveWorkers -= 1
+      return liveWorkers == 0
+    }
+    if isLast { end() }
+  }
+
+  private func end() {
+    if isEnded.exchange(true, ordering: .acquiringAndReleasing) { return }
+    notifier.stop()
+    files.setObserver(nil)
+    files.setMountStatistics(nil)
+    openFiles.closeAll(in: files)
+    files.forgetAll()
+    MountedFileSystems.release(files)
+    ended.signal()
+  }
+
+  var hasEnded: Bool { isEnded.load(ordering: .acquiring) }
+
+  /// Sleeps until the kernel has dropped the connection, or `timeout` has passed.
+  func waitForEnd(timeout: Duration? = nil) {
+    let deadline = timeout.map { ContinuousClock.now + $0 }
+    while true {
+      let seen = ended.current()
+      if hasEnded { return }
+      let left = deadline.map { $0 - ContinuousClock.now }
+      if let left, left <= .zero { return }
+      ended.wait(after: seen, timeout: left)
+    }
+  }
+
+  // MARK: - Numbers
+
+  /// Requests that reached us, by the protocol's name, without those that never came.
+  var requestCounts: [String: UInt64] {
+    let workers = stateLock.withLock { self.workers }
+    var counts: [String: UInt64] = [:]
+    for opcode in Opcode.allCases {
+      let count = workers.reduce(0) { $0 + $1.counters.value(of: opcode) }
+      if count > 0 { counts[opcode.name] = count }
+    }
+    let unknown = workers.reduce(0) { $0 + $1.counters.unknown }
+    if unknown > 0 { counts["UNKNOWN"] = unknown }
+    return counts
+  }
+
+  /// The mount's part of `.spoolfs/stats`.
+  private var statusObject: JSONObject {
+    var requests = JSONObject()
+    for (name, count) in requestCounts.sorted(by: { $0.key < $1.key }) { requests[name] = .number(Int64(count)) }
+    var object = JSONObject()
+    object["requests"] = .object(requests)
+    return object
+  }
+
+  // MARK: - From libfuse's pointers
+
+  /// The session a callback belongs to.
+  static func of(_ userdata: UnsafeMutableRawPointer?) -> Session {
+    Unmanaged<Session>.fromOpaque(userdata!).takeUnretainedValue()
+  }
+}
+
+/// Runs `body` with `arguments` as libfuse's argument list.
+private func withArguments<Result>(
+  _ arguments: [String], _ body: (UnsafeMutablePointer<fuse_args>) -> Result
+) -> Result {
+  var list = fuse_args()
+  for argument in arguments { fuse_opt_add_arg(&list, argument) }
+  defer { fuse_opt_free_args(&list) }
+  return body(&list)
+}
+
+private func sendMessage(
+  _ descriptor: Int32, _ parts: UnsafeMutablePointer<iovec>?, _ count: Int32, _ userdata: UnsafeMutableRawPointer?
+) -> Int {
+  let code = Session.of(userdata).send(parts!, count)
+  if code == 0 { return 0 }
+  // A connection that ended (ENODEV, EPERM), a caller that left, an entry the kernel does not know (ENOENT). libfuse
+  // prints any errno but ENOENT.
+  errno = ENOENT
+  return -1
+}
+
+/// Transports read by themselves; libfuse only insists on having the function.
+private func readMessage(
+  _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ size: Int, _ userdata: UnsafeMutableRawPointer?
+) -> Int {
+  errno = ENOSYS
+  return -1
+}

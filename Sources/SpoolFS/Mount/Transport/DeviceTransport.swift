@@ -1,0 +1,103 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import SystemPackage
+
+/// Requests by read(2) and answers by writev(2) on /dev/fuse, each worker a thread that blocks in read.
+final class DeviceTransport: Sendable {
+  private let workers: [DeviceWorker]
+
+  /// - Parameter device: the mounted /dev/fuse, which the session closes.
+  init(device: Int32, workerCount: Int, maximumWrite: Int) {
+    workers = (0..<workerCount).map { index in
+      DeviceWorker(device: device, sharesDevice: index == 0, maximumWrite: maximumWrite)
+    }
+  }
+
+  /// Answers the first request on the calling thread: the kernel sends nothing else before it is answered.
+  ///
+  /// - Throws: what read(2) fails with.
+  func negotiate(_ session: Session) throws(Errno) {
+    var failure: Errno?
+    workers[0].withThread { failure = workers[0].serveOne(session) }
+    if let failure { throw failure }
+  }
+
+  /// Starts the threads. They end when the kernel has dropped the connection.
+  ///
+  /// - Throws: EAGAIN; threads that did start end with the session.
+  func start(_ session: Session) throws(Errno) {
+    for (index, worker) in workers.enumerated() {
+      session.workerStarts(worker)
+      do throws(Errno) {
+        try WorkerThread.start(named: "spoolfs/\(index)") {
+          worker.withThread { while worker.serveOne(session) == nil {} }
+          session.workerEnded()
+        }
+      } catch {
+        session.workerEnded()
+        // One is enough to serve.
+        if index == 0 { throw error }
+      }
+    }
+  }
+}
+
+private final class DeviceWorker: Worker, @unchecked Sendable {
+  // @unchecked: as for its superclass.
+
+  private let device: Int32
+  private let ownsDevice: Bool
+  private let pages: UnsafeMutableRawBufferPointer
+  /// Begins so that the data of a WRITE is page-aligned.
+  private let receiveBuffer: UnsafeMutableRawBufferPointer
+
+  init(device: Int32, sharesDevice: Bool, maximumWrite: Int) {
+    let clone = sharesDevice ? nil : Self.clone(of: device)
+    self.device = clone ?? device
+    ownsDevice = clone != nil
+    let page = Int(getpagesize())
+    pages = PageBuffer.allocate(page + maximumWrite + page)
+    receiveBuffer = UnsafeMutableRawBufferPointer(
+      rebasing: pages[(page - MessageLayout.writePayloadOffset)...])
+    super.init(replyCapacity: maximumWrite)
+  }
+
+  deinit {
+    if ownsDevice { close(device) }
+    PageBuffer.deallocate(pages)
+  }
+
+  /// A channel of its own keeps workers from meeting at the kernel's list of requests under way. Without permission to
+  /// open /dev/fuse (fusermount3 opens it for us) the workers share one.
+  private static func clone(of device: Int32) -> Int32? {
+    let clone = spool_openat(AT_FDCWD, "/dev/fuse", O_RDWR | O_CLOEXEC, 0)
+    if clone < 0 { return nil }
+    if spool_fuse_clone(clone, device) == 0 { return clone }
+    close(clone)
+    return nil
+  }
+
+  /// Waits for a request and answers it.
+  ///
+  /// - Returns: nil, or why there will be no more: ENODEV after an unmount.
+  func serveOne(_ session: Session) -> Errno? {
+    let count = Glibc.read(device, receiveBuffer.baseAddress, receiveBuffer.count)
+    if count >= MessageLayout.headerSize {
+      session.process(UnsafeMutableRawBufferPointer(rebasing: receiveBuffer[..<count]), on: self)
+      return nil
+    }
+    if count >= 0 { return .ioError }
+    switch errno {
+    // ENOENT: the caller was interrupted before its request could be read.
+    case EINTR, EAGAIN, ENOENT: return nil
+    case let code: return Errno(rawValue: code)
+    }
+  }
+
+  override func send(_ parts: UnsafePointer<iovec>, _ count: Int32) -> Int32 {
+    while Glibc.writev(device, parts, count) < 0 {
+      if errno != EINTR { return errno }
+    }
+    return 0
+  }
+}
