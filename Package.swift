@@ -70,7 +70,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "MountTests",
-      dependencies: ["SpoolFS", "SpoolStorage", "CSpoolSystem", "CFuse", systemPackage],
+      dependencies: ["CHostCalls", "SpoolFS", "SpoolStorage", "CSpoolSystem", "CFuse", systemPackage],
       swiftSettings: settings),
     .testTarget(
       name: "CommandTests",
