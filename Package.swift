@@ -75,7 +75,8 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "CSpoolSystem", systemPackage,
+        "CSpoolSystem", "SpoolFS", "spoolfs", systemPackage,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Subprocess", package: "swift-subprocess"),
       ],
       swiftSettings: settings),

@@ -4,7 +4,7 @@ public enum TemporaryName {
   public static let maximumAttempts = 10_000
 
   /// 36 characters: lower case, since the directory may be on a filesystem that folds case.
-  private static let alphabet = Array("abcdefghijklmnopqrstuvwxyz0123456789".utf8)
+  package static let alphabet = Array("abcdefghijklmnopqrstuvwxyz0123456789".utf8)
 
   /// A name of `length` random characters of `[a-z0-9]`, from the system's random source. It needs no state, so a
   /// forked child does not repeat its parent's names.

@@ -1,1 +1,3 @@
-print("spoolfs 0.1.0")
+internal import Glibc
+
+exit(SpoolCommand.start())

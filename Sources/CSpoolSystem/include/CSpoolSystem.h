@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "CSpoolProcess.h"
 #include "CSpoolStorage.h"
 
 // glibc has no wrapper for futex(2). Waits while `*word == expected`; a NULL timeout waits for ever.

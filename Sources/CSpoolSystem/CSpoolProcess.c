@@ -1,0 +1,30 @@
+#define _GNU_SOURCE
+#include "CSpoolProcess.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <syslog.h>
+#include <unistd.h>
+
+int spool_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
+  return posix_spawn_file_actions_addclosefrom_np(actions, first);
+}
+
+const short spool_spawn_setsid = POSIX_SPAWN_SETSID;
+
+int spool_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+void spool_set_process_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+void spool_syslog(int priority, const char *text) { syslog(priority, "%s", text); }
+
+int spool_last_signal(void) { return SIGRTMAX; }
+
+int spool_pidfd_open(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+unsigned spool_device_major(dev_t device) { return major(device); }
+
+unsigned spool_device_minor(dev_t device) { return minor(device); }

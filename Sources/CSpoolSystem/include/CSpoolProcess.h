@@ -1,0 +1,30 @@
+// What the command needs to start and watch processes.
+#pragma once
+
+#include <spawn.h>
+#include <sys/types.h>
+
+// A GNU extension (2.34), which Swift's view of Glibc lacks: closes every descriptor from `first` on.
+int spool_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
+
+// POSIX_SPAWN_SETSID, a GNU extension as well.
+extern const short spool_spawn_setsid;
+
+// pipe2(2) with O_CLOEXEC: 0, or -1 and errno.
+int spool_pipe(int ends[2]);
+
+// prctl(2) is variadic, which Swift does not import. The name is what ps(1) and /proc/PID/comm show.
+void spool_set_process_name(const char *name);
+
+// syslog(3) is variadic.
+void spool_syslog(int priority, const char *text);
+
+// A function-like macro in glibc.
+int spool_last_signal(void);
+
+// glibc before 2.36 has no wrapper, and syscall(2) is variadic.
+int spool_pidfd_open(pid_t process);
+
+// Macros in glibc.
+unsigned spool_device_major(dev_t device);
+unsigned spool_device_minor(dev_t device);

@@ -1,0 +1,15 @@
+internal import ArgumentParser
+internal import SystemPackage
+
+/// The guardian's process; started by `run` and `mount` alone.
+struct GuardMountCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: Guardian.argument, shouldDisplay: false)
+
+  @Argument var mountPoint: String
+  @Argument var directory: String?
+
+  func run() {
+    Guardian.keepWatch(
+      over: CommandLineBytes.path(mountPoint), directory: directory.map { CommandLineBytes.path($0) })
+  }
+}

@@ -1,0 +1,115 @@
+internal import ArgumentParser
+internal import Glibc
+internal import Logging
+internal import SpoolFS
+internal import SystemPackage
+
+/// `spoolfs mount`: a tree that stays until it is unmounted.
+struct MountCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "mount",
+    abstract: "Mount a fresh tree on a directory.",
+    usage: "spoolfs mount [OPTIONS] DIR",
+    discussion: """
+      Returns as soon as the mount is usable and serves it in the background until it is unmounted. SIGINT, SIGTERM and \
+      SIGHUP unmount it as well; programs that still use it then lose their files.
+
+      Examples:
+        spoolfs mount /mnt/scratch
+        spoolfs mount --size 50% --spill-dir /data/spill --allow-other /mnt/scratch
+        spoolfs mount -f -o size=8g,mode=1777,noexec /mnt/scratch
+
+      In fstab, with a link to spoolfs named /sbin/mount.spoolfs:
+        none  /mnt/scratch  spoolfs  size=50%,spill_dir=/data/spill,allow_other  0 0
+      """)
+
+  @OptionGroup var tree: TreeOptions
+
+  @Flag(name: [.customShort("f"), .long], help: "Stay in the foreground.")
+  var foreground = false
+
+  @Flag(help: "Mount even if the directory is not empty.")
+  var nonempty = false
+
+  @Option(help: .hidden)
+  var reportDescriptor: Int32?
+
+  @Argument(help: ArgumentHelp("The directory to mount on.", valueName: "dir"))
+  var directory: String
+
+  func run() throws {
+    guard foreground || reportDescriptor != nil else {
+      return try Background.start(addingOption: "report-descriptor")
+    }
+    let report = reportDescriptor.map { ReadinessReport(descriptor: FileDescriptor(rawValue: $0)) }
+    do {
+      try serve(report)
+    } catch let failure as CommandFailure where report != nil {
+      report?.failed(failure)
+      throw ExitCode(failure.kind.rawValue)
+    }
+  }
+
+  private func serve(_ report: ReadinessReport?) throws {
+    var settings = try tree.settings()
+    settings.nonEmpty = settings.nonEmpty || nonempty
+    settings.spillDirectory = settings.spillDirectory.map(MountDirectory.absolute)
+    _ = Signals.blockAll()
+    PrivateDirectory.reclaimStale()
+    let mountPoint = try MountDirectory.resolve(CommandLineBytes.path(directory))
+    try MountDirectory.prepare(mountPoint, nonEmpty: settings.nonEmpty)
+    try Preconditions.check(settings)
+    // Not to keep the user's directory, which may be below the mount point, busy.
+    chdir("/")
+    let guardian = try Guardian(of: mountPoint, directory: nil)
+    defer { guardian.dismiss() }
+    let server = try Server(settings, at: mountPoint)
+    guardian.watch(server.entry)
+    if report != nil { LoggingSystem.bootstrap { SystemLogHandler(label: $0) } }
+    do {
+      try report?.ready()
+    } catch {
+      // Nobody waits for this mount any more.
+      try? server.unmount(lazily: true)
+      throw ExitCode(CommandFailure.Kind.other.rawValue)
+    }
+    EndOnSignal.start(server)
+    server.waitUntilUnmounted()
+  }
+}
+
+/// Unmounts when this process is asked to end.
+enum EndOnSignal {
+  static func start(_ server: Server) {
+    startThread {
+      _ = Signals.next(of: SignalSet([SIGINT, SIGTERM, SIGHUP, SIGQUIT]))
+      let users = MountUsers(of: server.entry)
+      do {
+        try server.unmount(lazily: false)
+      } catch {
+        let names = users.find().map(\.description).joined(separator: ", ")
+        Logger(label: "spoolfs").warning(
+          "ended while \(server.entry.path) was in use\(names.isEmpty ? "" : " by \(names)")")
+        try? server.unmount(lazily: true)
+      }
+    }
+  }
+
+  private static func startThread(_ body: @escaping @Sendable () -> Void) {
+    let context = Unmanaged.passRetained(Body(body))
+    var thread = pthread_t()
+    pthread_create(
+      &thread, nil,
+      { argument in
+        Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue().run()
+        return nil
+      }, context.toOpaque())
+    pthread_detach(thread)
+  }
+
+  private final class Body: Sendable {
+    let run: @Sendable () -> Void
+
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+  }
+}

@@ -1,0 +1,40 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import SystemPackage
+
+/// What must be there before anything is mounted, each with its own message: libfuse alone would say "mount failed".
+enum Preconditions {
+  static func check(_ settings: Settings) throws(CommandFailure) {
+    try checkDevice()
+    try SpillDirectoryCheck.check(settings)
+    guard geteuid() != 0 else { return }
+    if settings.allowOther, !allowsOther() {
+      throw CommandFailure(
+        .noPermission, "--allow-other is for root, unless /etc/fuse.conf has the line 'user_allow_other'")
+    }
+  }
+
+  private static func checkDevice() throws(CommandFailure) {
+    let descriptor = spool_openat(AT_FDCWD, "/dev/fuse", O_RDWR | O_CLOEXEC, 0)
+    if descriptor >= 0 {
+      close(descriptor)
+      return
+    }
+    switch Errno(rawValue: errno) {
+    case .noSuchFileOrDirectory:
+      throw CommandFailure(
+        .noDevice, "there is no /dev/fuse: load the kernel module (modprobe fuse), or give the container the device")
+    case .noSuchAddressOrDevice, .operationNotSupportedByDevice:
+      throw CommandFailure(.noDevice, "/dev/fuse has no driver: load the kernel module (modprobe fuse)")
+    case let error:
+      throw CommandFailure(.noPermission, "cannot open /dev/fuse", error)
+    }
+  }
+
+  private static func allowsOther() -> Bool {
+    let text = (try? readFile("/etc/fuse.conf")) ?? []
+    return text.split(separator: 10).contains { line in
+      line.filter { $0 != 32 && $0 != 9 }.elementsEqual("user_allow_other".utf8)
+    }
+  }
+}

@@ -1,0 +1,117 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import SpoolFS
+internal import SystemPackage
+internal import TemporaryFiles
+
+/// A directory of our own with a mount point in it, under a short path: the address of a unix socket in it has to fit
+/// into 108 bytes.
+///
+/// Its owner holds a lock (flock(2)) on it for as long as it lives. Whoever gets the lock knows that the owner is dead
+/// and may clear the directory away, without asking a mount that might not answer.
+struct PrivateDirectory {
+  private static let namePrefix = "spoolfs-"
+  private static let randomLength = 8
+  /// The longest path of a directory that ours may be in.
+  private static let maximumBaseLength = 40
+
+  let path: FilePath
+  private let lock: FileDescriptor
+
+  var mountPoint: FilePath { Self.mountPoint(in: path) }
+
+  private static func mountPoint(in directory: FilePath) -> FilePath { directory.appending("tmp") }
+
+  /// Makes a directory with mode 0700, or with 0711 when others are to find the way to the mount in it.
+  init(openToOthers: Bool) throws(CommandFailure) {
+    let base = Self.bases()[0]
+    for _ in 0..<TemporaryName.maximumAttempts {
+      let path = base.appending(Self.namePrefix + TemporaryName.random(length: Self.randomLength))
+      do {
+        guard let lock = try Self.create(path, openToOthers: openToOthers) else { continue }
+        self.path = path
+        self.lock = lock
+        return
+      } catch {
+        throw CommandFailure(error == .permissionDenied ? .noPermission : .other, "cannot make \(path)", error)
+      }
+    }
+    throw CommandFailure(.other, "cannot find a free name in \(base)")
+  }
+
+  /// Makes and locks the directory. Nil: the name is taken, or somebody cleared the new directory away before the lock.
+  private static func create(_ path: FilePath, openToOthers: Bool) throws(Errno) -> FileDescriptor? {
+    let mode: mode_t = openToOthers ? 0o711 : 0o700
+    guard path.withPlatformString({ mkdir($0, 0o700) }) == 0 else {
+      if errno == EEXIST { return nil }
+      throw Errno(rawValue: errno)
+    }
+    guard let lock = try? open(path) else { return nil }
+    let inner = mountPoint(in: path).withPlatformString { name in
+      flock(lock.rawValue, LOCK_EX | LOCK_NB) == 0 && mkdir(name, 0o700) == 0
+        && fchmod(lock.rawValue, mode) == 0
+    }
+    if inner { return lock }
+    try? lock.close()
+    return nil
+  }
+
+  /// Removes the directory, from which nothing may be mounted any more.
+  func remove() {
+    Self.removeEmpty(path)
+    try? lock.close()
+  }
+
+  /// The directories that ours are made in, the first one by preference.
+  private static func bases() -> [FilePath] {
+    guard let value = getenv("XDG_RUNTIME_DIR") else { return ["/tmp"] }
+    let base = FilePath(platformString: value)
+    var status = stat()
+    guard base.isAbsolute, strlen(value) <= maximumBaseLength, base.withPlatformString({ stat($0, &status) }) == 0,
+      status.st_uid == geteuid(), status.st_mode & S_IFMT == S_IFDIR,
+      base.withPlatformString({ access($0, W_OK | X_OK) }) == 0
+    else { return ["/tmp"] }
+    return [base, "/tmp"]
+  }
+
+  private static func open(_ path: FilePath) throws(Errno) -> FileDescriptor {
+    let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+    let descriptor = path.withPlatformString { spool_openat(AT_FDCWD, $0, flags, 0) }
+    guard descriptor >= 0 else { throw Errno(rawValue: errno) }
+    return FileDescriptor(rawValue: descriptor)
+  }
+
+  private static func removeEmpty(_ path: FilePath) {
+    _ = mountPoint(in: path).withPlatformString { rmdir($0) }
+    _ = path.withPlatformString { rmdir($0) }
+  }
+}
+
+extension PrivateDirectory {
+  /// Clears away what killed processes of this user left behind: their mounts, and the directories of these.
+  static func reclaimStale() {
+    for base in bases() {
+      for name in directoryEntries(base) where isOurs(name) { reclaim(base.appending(name)) }
+    }
+  }
+
+  private static func isOurs(_ name: String) -> Bool {
+    name.hasPrefix(namePrefix) && name.utf8.count == namePrefix.utf8.count + randomLength
+      && name.utf8.dropFirst(namePrefix.utf8.count).allSatisfy(TemporaryName.alphabet.contains)
+  }
+
+  /// Unmounts and removes the directory at `path` if it is one of this user's whose owner is dead.
+  static func reclaim(_ path: FilePath) {
+    var status = stat()
+    guard let directory = try? open(path) else { return }
+    defer { try? directory.close() }
+    guard fstat(directory.rawValue, &status) == 0, status.st_uid == geteuid(),
+      flock(directory.rawValue, LOCK_EX | LOCK_NB) == 0
+    else { return }
+    let mountPoint = mountPoint(in: path)
+    while let mount = try? MountTable.top(at: mountPoint), mount.isSpoolFS {
+      guard (try? MountPoint.unmount(mountPoint, lazily: true)) != nil else { return }
+    }
+    removeEmpty(path)
+  }
+}

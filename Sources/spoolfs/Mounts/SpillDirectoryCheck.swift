@@ -1,0 +1,60 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import SpoolFS
+internal import SystemPackage
+
+/// Whether the spill directory can do its job: take data on a disk.
+enum SpillDirectoryCheck {
+  private static let defaultDirectory: FilePath = "/var/tmp"
+
+  /// Refuses a directory that the user named and that cannot be used, or is itself in memory. Of the default one it only
+  /// warns: nothing may ever have to spill.
+  static func check(_ settings: Settings) throws(CommandFailure) {
+    if let directory = settings.spillDirectory ?? environmentDirectory() {
+      try check(directory)
+    } else if settings.spillCapacity != .bytes(0), let type = memoryType(of: defaultDirectory) {
+      Terminal.note(
+        """
+        warning: \(defaultDirectory) is a \(type), so data that spills stays in memory; name a directory on a disk \
+        with --spill-dir
+        """)
+    }
+  }
+
+  private static func environmentDirectory() -> FilePath? {
+    guard let value = getenv("SPOOLFS_SPILL_DIR"), value.pointee != 0 else { return nil }
+    return FilePath(platformString: value)
+  }
+
+  private static func check(_ directory: FilePath) throws(CommandFailure) {
+    var status = stat()
+    guard directory.withPlatformString({ stat($0, &status) }) == 0 else { throw failure(directory, errno) }
+    guard status.st_mode & S_IFMT == S_IFDIR else { throw failure(directory, ENOTDIR) }
+    if let type = memoryType(of: directory) {
+      throw CommandFailure(
+        .spillDirectory,
+        "spill directory \(directory) is a \(type), so data that spills would stay in memory; name one on a disk")
+    }
+    guard directory.withPlatformString({ faccessat(AT_FDCWD, $0, W_OK | X_OK, AT_EACCESS) }) == 0 else {
+      throw failure(directory, errno)
+    }
+  }
+
+  private static func failure(_ directory: FilePath, _ error: Int32) -> CommandFailure {
+    let what =
+      switch error {
+      case EACCES, EPERM, EROFS: "spill directory \(directory) is not writable"
+      default: "spill directory \(directory)"
+      }
+    return CommandFailure(.spillDirectory, what, Errno(rawValue: error))
+  }
+
+  /// The type of the filesystem at `directory` if it keeps its files in memory.
+  private static func memoryType(of directory: FilePath) -> String? {
+    var status = stat()
+    guard directory.withPlatformString({ stat($0, &status) }) == 0 else { return nil }
+    let device = (Int(spool_device_major(status.st_dev)), Int(spool_device_minor(status.st_dev)))
+    guard let mount = (try? MountTable.entries())?.last(where: { ($0.major, $0.minor) == device }) else { return nil }
+    return mount.isSpoolFS || ["tmpfs", "ramfs", "devtmpfs", "rootfs"].contains(mount.type) ? mount.type : nil
+  }
+}

@@ -1,0 +1,106 @@
+internal import ArgumentParser
+internal import Glibc
+internal import SystemPackage
+
+/// `spoolfs run`: one program with a private TMPDIR.
+struct RunCommand: ParsableCommand {
+  /// The exit status for failures of our own, as with env(1) and timeout(1).
+  static let ownFailure: Int32 = 125
+  private static let notExecutable: Int32 = 126
+  private static let notFound: Int32 = 127
+
+  static let configuration = CommandConfiguration(
+    commandName: "run",
+    abstract: "Run a program with a private TMPDIR that cleans itself up.",
+    usage: "spoolfs run [OPTIONS] [--] PROGRAM [ARGS …]",
+    discussion: """
+      Mounts a fresh tree at a short private path, sets TMPDIR, TMP and TEMP to it, runs PROGRAM with the terminal as it \
+      is, and unmounts when it ends. Options before PROGRAM are ours, everything from PROGRAM on is its own.
+
+      Examples:
+        spoolfs run -- make test
+        spoolfs run --threshold 4m --memory 512m -- sort -S 1M big.txt
+        spoolfs run --leftover kill -- ./integration-tests
+        spoolfs run -o size=50%,nr_inodes=1m bash
+
+      Exit status: that of PROGRAM, 128+n if signal n ended it, 127 if it was not found, 126 if it cannot be executed, \
+      125 if spoolfs itself failed.
+      """)
+
+  @OptionGroup var tree: TreeOptions
+
+  @Option(
+    help: """
+      What to do when PROGRAM has ended and others still use the tree: 'wait' until they are done (Ctrl-C: as lazy), \
+      'kill' them (SIGTERM, two seconds later SIGKILL), or 'lazy': end at once, so that they lose their files.
+      """)
+  var leftover: LeftoverPolicy = .wait
+
+  @Argument(parsing: .captureForPassthrough, help: ArgumentHelp("The program and its arguments.", valueName: "program"))
+  var program: [String] = []
+
+  mutating func validate() throws {
+    if program.first == "--" {
+      program.removeFirst()
+    } else if let first = program.first, first.hasPrefix("-") {
+      // Whatever is left over would be the program's; but a program's name does not start with a dash.
+      if first == "--help" || first == "-h" { throw CleanExit.helpRequest(self) }
+      throw ValidationError("Unknown option '\(first)'")
+    }
+    guard !program.isEmpty else {
+      throw ValidationError("Missing PROGRAM: spoolfs run [OPTIONS] [--] PROGRAM [ARGS …]")
+    }
+  }
+
+  func run() throws {
+    let settings = try tree.settings()
+    let signalMask = Signals.blockAll()
+    let descriptorLimit = DescriptorLimit()
+    PrivateDirectory.reclaimStale()
+    try Preconditions.check(settings)
+    let directory = try PrivateDirectory(openToOthers: settings.allowOther)
+    let guardian: Guardian
+    do {
+      guardian = try Guardian(of: directory.mountPoint, directory: directory.path)
+    } catch {
+      directory.remove()
+      throw error
+    }
+    defer {
+      directory.remove()
+      guardian.dismiss()
+    }
+    let server = try Server(settings, at: directory.mountPoint)
+    let status = runProgram(
+      temporary: directory.mountPoint, signalMask: signalMask, descriptorLimit: descriptorLimit)
+    Leftovers(of: server, policy: leftover).unmount()
+    throw ExitCode(status)
+  }
+
+  /// Runs the program to its end.
+  ///
+  /// - Returns: the exit status that tells how it ended, or why it was not started.
+  private func runProgram(temporary: FilePath, signalMask: SignalSet, descriptorLimit: DescriptorLimit) -> Int32 {
+    // The arguments as bytes: the last ones of the command line.
+    let arguments = CStrings(Array(CommandLineBytes.arguments.suffix(program.count)))
+    let environment = CStrings(Environment.inherited(overriding: ["TMPDIR", "TMP", "TEMP"], with: temporary))
+    do {
+      let supervisor = try descriptorLimit.inForce { () throws(Errno) in
+        try Supervisor(arguments: arguments.pointers, environment: environment.pointers, signalMask: signalMask)
+      }
+      return supervisor.waitUntilEnded().shellStatus
+    } catch {
+      Terminal.note("cannot run '\(program[0])': \(error.description)")
+      return Self.status(of: error)
+    }
+  }
+
+  private static func status(of error: Errno) -> Int32 {
+    switch error {
+    case .noSuchFileOrDirectory: notFound
+    // Too many processes, too little memory: none of the program's faults.
+    case .resourceTemporarilyUnavailable, .noMemory, .tooManyOpenFiles: ownFailure
+    default: notExecutable
+    }
+  }
+}
