@@ -22,20 +22,22 @@ extension FileContent {
   enum SpillOutcome {
     /// Bytes of memory.
     case freed(Int64)
-    /// Somebody is changing the file, or it has nothing to give.
-    case passedOver
+    /// Somebody is changing the file.
+    case busy
+    /// It has nothing to give, or is too large for the spill capacity left.
+    case unsuitable
     /// The disk or the process's limits say no, as they would for another file.
     case failed
   }
 
   /// Moves the file to disk unless somebody is changing it.
   func spillIfIdle() -> SpillOutcome {
-    guard writerLock.tryLock() else { return .passedOver }
+    guard writerLock.tryLock() else { return .busy }
     defer { writerLock.unlock() }
     let bytes = bytesInMemory
     let pages = pageCount.load(ordering: .relaxed)
     // A smaller file may still fit.
-    guard spill == nil, bytes > 0, maySpill, pages <= store.disk.available else { return .passedOver }
+    guard spill == nil, bytes > 0, maySpill, pages <= store.disk.available else { return .unsuitable }
     do throws(Errno) {
       try extendOnDisk(Growth(), newSize: size, { _ in }, {})
       return .freed(bytes)

@@ -42,7 +42,18 @@ final class SpillDirectory: Sendable {
   ///
   /// - Throws: EMFILE, ENFILE, ENOSPC, ENOENT when the directory has been removed, and others of open(2).
   func makeFile() throws(Errno) -> SpillFile {
-    SpillFile(owning: makesUnnamedFiles ? try Self.openUnnamed(in: directory) : try Self.openNamed(in: directory))
+    do throws(Errno) {
+      return SpillFile(
+        owning: makesUnnamedFiles ? try Self.openUnnamed(in: directory) : try Self.openNamed(in: directory))
+    } catch {
+      // For O_TMPFILE in a removed directory kernels say EPERM and others.
+      throw isRemoved ? .noSuchFileOrDirectory : error
+    }
+  }
+
+  private var isRemoved: Bool {
+    var status = stat()
+    return fstat(directory, &status) == 0 && status.st_nlink == 0
   }
 
   /// Bytes that can still be written there, at most a second old.

@@ -7,6 +7,7 @@ internal import Synchronization
 final class Spiller: @unchecked Sendable {  // `store` is set once, before any other thread sees it
   /// Seconds between two looks at idle memory.
   private static let trimInterval: Int64 = 2
+  private static let shortestPatience = Duration.milliseconds(5)
   /// Seconds before spilling is tried again after it failed for all files.
   private static let retryInterval: Int64 = 1
   /// Freed small buffers that are worth a `malloc_trim`.
@@ -83,41 +84,56 @@ final class Spiller: @unchecked Sendable {  // `store` is set once, before any o
     }
   }
 
-  private func run() {
+  /// What the thread remembers between two rounds.
+  private struct Progress {
     var trimmedAt = coarseSeconds()
-    var freedBuffersBefore: Int64 = 0
+    var freedBuffers: Int64 = 0
+    /// How long to wait for files that were all busy.
+    var patience: Duration?
+  }
+
+  private func run() {
+    var progress = Progress()
     while true {
       let seen = event.current()
-      guard serveOnce(&trimmedAt, &freedBuffersBefore) else { return }
-      let timeout = isTrimming.load(ordering: .relaxed) ? Duration.seconds(Self.trimInterval) : nil
-      event.wait(after: seen, timeout: timeout)
+      guard serveOnce(&progress) else { return }
+      let trimming = isTrimming.load(ordering: .relaxed) ? Duration.seconds(Self.trimInterval) : nil
+      event.wait(after: seen, timeout: progress.patience ?? trimming)
     }
   }
 
   /// Returns false when the store is gone. The store is referenced only in here, so that sleeping does not keep it.
   @inline(never)
-  private func serveOnce(_ trimmedAt: inout Int64, _ freedBuffersBefore: inout Int64) -> Bool {
+  private func serveOnce(_ progress: inout Progress) -> Bool {
     guard let store else { return false }
     if isSpilling.load(ordering: .relaxed) {
-      spill(store)
-      isSpilling.store(false, ordering: .relaxed)
+      progress.patience = spill(store) ? nil : min((progress.patience ?? Self.shortestPatience) * 2, .seconds(1))
+      if progress.patience == nil {
+        isSpilling.store(false, ordering: .relaxed)
+        // A request in between found the flag still set.
+        if store.memory.used > store.highWater { requestSpilling() }
+      }
     }
     if !isTrimming.load(ordering: .relaxed) {
-      trimmedAt = coarseSeconds()
-    } else if coarseSeconds() - trimmedAt >= Self.trimInterval {
-      trim(store, &freedBuffersBefore)
-      trimmedAt = coarseSeconds()
+      progress.trimmedAt = coarseSeconds()
+    } else if coarseSeconds() - progress.trimmedAt >= Self.trimInterval {
+      trim(store, &progress.freedBuffers)
+      progress.trimmedAt = coarseSeconds()
     }
     return true
   }
 
-  private func spill(_ store: SpoolStore) {
+  /// Returns whether that is all for now; not when files could be spilled if only nobody were changing them.
+  private func spill(_ store: SpoolStore) -> Bool {
     while store.memory.used > store.lowWater {
-      if store.relieve(store.memory.used - store.lowWater, excluding: nil) == 0 {
+      let relief = store.relieve(store.memory.used - store.lowWater, excluding: nil)
+      if relief.freed == 0 {
+        if relief.sawBusyFiles { return false }
         failedAt.store(coarseSeconds(), ordering: .relaxed)
-        return
+        return true
       }
     }
+    return true
   }
 
   private func trim(_ store: SpoolStore, _ freedBuffersBefore: inout Int64) {

@@ -7,30 +7,38 @@ extension SpoolStore {
   /// - Returns: the bytes freed, less than asked for when there is nothing more to move or moving fails.
   /// - Complexity: O(files larger than 32 KiB) and the bytes moved.
   @discardableResult
-  public func relieveMemory(_ bytes: Int64) -> Int64 { relieve(bytes, excluding: nil) }
+  public func relieveMemory(_ bytes: Int64) -> Int64 { relieve(bytes, excluding: nil).freed }
 
-  func relieve(_ bytes: Int64, excluding excluded: FileContent?) -> Int64 {
+  struct Relief {
+    /// Bytes of memory.
     var freed: Int64 = 0
+    /// Whether files were passed over because somebody was changing them.
+    var sawBusyFiles = false
+  }
+
+  func relieve(_ bytes: Int64, excluding excluded: FileContent?) -> Relief {
+    var relief = Relief()
     var limit = 32
-    while freed < bytes {
+    while relief.freed < bytes {
       var victims = candidates.victims(
         atMost: limit, now: counters.clock.load(ordering: .relaxed), excluding: excluded)
       let areAll = victims.count < limit
-      let before = freed
-      while freed < bytes, let victim = victims.popLast() {
+      let before = relief.freed
+      while relief.freed < bytes, let victim = victims.popLast() {
         switch victim.file?.spillIfIdle() {
-        case .freed(let gain): freed += gain
-        case .failed: return freed
-        case .passedOver, nil: break
+        case .freed(let gain): relief.freed += gain
+        case .busy: relief.sawBusyFiles = true
+        case .unsuitable, nil: break
+        case .failed: return Relief(freed: relief.freed)
         }
       }
-      if freed == before {
+      if relief.freed == before {
         if areAll { break }
         // None of the best could go; look further.
         limit *= 8
       }
     }
-    return freed
+    return relief
   }
 
   /// Takes `bytes` of the budget, after moving other files to disk if needed. False if there is no making room.
@@ -38,7 +46,7 @@ extension SpoolStore {
     while !memory.reserve(bytes) {
       if bytes > memory.limit { return false }
       let seen = moves.current()
-      if relieve(bytes, excluding: file) > 0 { continue }
+      if relieve(bytes, excluding: file).freed > 0 { continue }
       // What others are moving right now frees memory too. They never wait for anybody, so waiting for them is safe.
       if counters.movesUnderWay.load(ordering: .acquiring) == 0 { return memory.reserve(bytes) }
       moves.wait(after: seen)
