@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/fsuid.h>
 #include <sys/mount.h>
@@ -19,6 +21,34 @@ void host_become(uint32_t user, uint32_t group) {
   setfsgid(group);
   setfsuid(user);
 }
+
+struct own_root {
+  void (*body)(void *);
+  void *argument;
+  int64_t result;
+};
+
+static void *run_with_own_root(void *argument) {
+  struct own_root *run = argument;
+  if (unshare(CLONE_FS) < 0) {
+    run->result = -errno;
+    return NULL;
+  }
+  umask(0);
+  run->body(run->argument);
+  return NULL;
+}
+
+int64_t host_run_with_own_root(void (*body)(void *), void *argument) {
+  struct own_root run = {body, argument, 0};
+  pthread_t thread;
+  int failure = pthread_create(&thread, NULL, run_with_own_root, &run);
+  if (failure) return -failure;
+  pthread_join(thread, NULL);
+  return run.result;
+}
+
+int64_t host_enter(int root) { return fchdir(root) < 0 || chroot(".") < 0 ? -errno : 0; }
 
 int64_t host_open(const char *path, int flags, uint32_t mode) { return answer(open(path, flags | O_CLOEXEC, mode)); }
 int64_t host_open_unnamed(const char *path, uint32_t mode) {

@@ -16,6 +16,7 @@ struct Comparison {
     getenv("SPOOLFS_SEED").flatMap { UInt64(String(cString: $0)) } ?? .random(in: 0..<1_000_000_000)
   }
 
+  /// Preconditions: the thread has a root of its own (`onThread`).
   func run(_ subject: some Subject, _ reference: some Subject) {
     var generator = ScriptGenerator(seed: seed, users: users, largestSize: largestSize)
     var history: [String] = []
@@ -74,27 +75,15 @@ final class ReferenceTmpfs {
   }
 }
 
-/// Runs `body` on a thread of its own: scripts change their thread's user, and may block in a mount.
-func onThread(_ body: @escaping @Sendable () -> Void) async {
-  await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-    var thread = pthread_t()
-    let box = Unmanaged.passRetained(
-      ThreadBody {
-        body()
-        continuation.resume()
-      })
-    pthread_create(
-      &thread, nil,
-      { argument in
-        Unmanaged<ThreadBody>.fromOpaque(argument!).takeRetainedValue().body()
-        return nil
-      }, box.toOpaque())
-    pthread_detach(thread)
+/// Runs `body` on a thread that has a root directory and a user of its own, as `HostSubject` needs.
+///
+/// The caller waits: were the thread to resume it, threads that the resumption starts would inherit that root.
+func onThread(_ body: () -> Void) throws {
+  try withoutActuallyEscaping(body) { body in
+    var body = body
+    let result = withUnsafeMutablePointer(to: &body) { pointer in
+      host_run_with_own_root({ $0!.assumingMemoryBound(to: (() -> Void).self).pointee() }, pointer)
+    }
+    try #require(result == 0, "cannot give a thread a root directory of its own: \(result)")
   }
-}
-
-private final class ThreadBody: Sendable {
-  let body: @Sendable () -> Void
-
-  init(_ body: @escaping @Sendable () -> Void) { self.body = body }
 }

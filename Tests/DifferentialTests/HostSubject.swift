@@ -3,14 +3,16 @@ import Glibc
 
 /// A directory of the host: tmpfs, or a mount of ours.
 final class HostSubject: Subject {
-  private let root: String
+  private let root: Int32
+  private var user = 0
   private var files: [Int: Int32] = [:]
   private let syncsBeforeSnapshot: Bool
   private let comparesBlocks: Bool
 
   /// - Parameter syncsBeforeSnapshot: whether the kernel may hold data that the subject has not seen yet.
   init(_ root: String, syncsBeforeSnapshot: Bool = false, comparesBlocks: Bool = true) {
-    self.root = root
+    self.root = Int32(host_open(root, O_RDONLY | O_DIRECTORY, 0))
+    precondition(self.root >= 0, "cannot open \(root)")
     self.syncsBeforeSnapshot = syncsBeforeSnapshot
     self.comparesBlocks = comparesBlocks
   }
@@ -18,36 +20,49 @@ final class HostSubject: Subject {
   deinit {
     host_become(0, 0)
     for file in files.values { _ = host_close(file) }
+    _ = host_close(root)
   }
 
-  private func path(_ relative: String) -> String { relative == "." ? root : root + "/" + relative }
+  /// Makes the subject's directory the root of this thread, which may act as another user.
+  private func enter() {
+    host_become(0, 0)
+    let entered = host_enter(root)
+    precondition(entered == 0, "cannot enter the subject's directory: \(entered)")
+    host_become(scriptUsers[user].user, scriptUsers[user].group)
+  }
 
   func perform(_ operation: Operation) -> Outcome {
+    enter()
+    return performEntered(operation)
+  }
+
+  private func performEntered(_ operation: Operation) -> Outcome {
     switch operation {
     case .become(let number):
-      host_become(scriptUsers[number].user, scriptUsers[number].group)
+      user = number
       return Outcome(value: 0)
     case .create(let name, let mode, let exclusive):
-      let file = host_open(path(name), O_CREAT | O_WRONLY | (exclusive ? O_EXCL : 0), mode)
+      if !exclusive, isSpecial(name) { return Outcome(value: 0) }
+      let file = host_open(name, O_CREAT | O_WRONLY | (exclusive ? O_EXCL : 0), mode)
       return Outcome(value: file >= 0 ? host_close(Int32(file)) : file)
-    case .makeDirectory(let name, let mode): return Outcome(value: host_make_directory(path(name), mode))
-    case .makeNode(let name, let mode, let device): return Outcome(value: host_make_node(path(name), mode, device))
-    case .makeSymlink(let name, let target): return Outcome(value: host_make_symlink(target, path(name)))
-    case .readSymlink(let name): return readSymlink(path(name))
-    case .link(let old, let new): return Outcome(value: host_link(path(old), path(new)))
-    case .unlink(let name): return Outcome(value: host_unlink(path(name)))
-    case .removeDirectory(let name): return Outcome(value: host_remove_directory(path(name)))
-    case .rename(let old, let new, let flags): return Outcome(value: host_rename(path(old), path(new), flags))
-    case .changeMode(let name, let mode): return Outcome(value: host_change_mode(path(name), mode))
-    case .changeOwner(let name, let user, let group): return Outcome(value: host_change_owner(path(name), user, group))
+    case .makeDirectory(let name, let mode): return Outcome(value: host_make_directory(name, mode))
+    case .makeNode(let name, let mode, let device): return Outcome(value: host_make_node(name, mode, device))
+    case .makeSymlink(let name, let target): return Outcome(value: host_make_symlink(target, name))
+    case .readSymlink(let name): return readSymlink(name)
+    case .link(let old, let new): return Outcome(value: host_link(old, new))
+    case .unlink(let name): return Outcome(value: host_unlink(name))
+    case .removeDirectory(let name): return Outcome(value: host_remove_directory(name))
+    case .rename(let old, let new, let flags): return Outcome(value: host_rename(old, new, flags))
+    case .changeMode(let name, let mode): return Outcome(value: host_change_mode(name, mode))
+    case .changeOwner(let name, let user, let group): return Outcome(value: host_change_owner(name, user, group))
     case .setTimes(let name, let accessed, let modified):
-      return Outcome(value: host_set_times(path(name), accessed, modified))
-    case .truncate(let name, let size): return Outcome(value: host_truncate(path(name), size))
-    case .stat(let name): return stat(path(name))
-    case .list(let name): return list(path(name))
+      return Outcome(value: host_set_times(name, accessed, modified))
+    case .truncate(let name, let size): return Outcome(value: host_truncate(name, size))
+    case .stat(let name): return stat(name)
+    case .list(let name): return list(name)
     case .open(let slot, let name, let mode): return open(slot, name, mode)
     case .openUnnamed(let slot, let name):
-      return keep(host_open_unnamed(path(name), 0o600), in: slot)
+      return keep(host_open_unnamed(name, 0o600), in: slot)
     default: return performOnFile(operation)
     }
   }
@@ -98,14 +113,19 @@ final class HostSubject: Subject {
       case .append: O_WRONLY | O_APPEND
       case .truncate: O_RDWR | O_TRUNC
       }
+    if isSpecial(name) { return Outcome(value: 0) }
+    let file = host_open(name, flags, 0)
     var found = Glibc.stat()
-    // What opening a FIFO, socket or device does is the kernel's business alone.
-    if fstatat(AT_FDCWD, path(name), &found, 0) == 0, ![S_IFREG, S_IFDIR].contains(found.st_mode & S_IFMT) {
-      return Outcome(value: 0)
+    if file >= 0, fstat(Int32(file), &found) == 0, found.st_mode & S_IFMT == S_IFDIR {
+      return Outcome(value: host_close(Int32(file)))
     }
-    let file = host_open(path(name), flags, 0)
-    if file >= 0, found.st_mode & S_IFMT == S_IFDIR { return Outcome(value: host_close(Int32(file))) }
     return keep(file, in: slot)
+  }
+
+  /// What opening a FIFO, socket or device does is the kernel's business alone.
+  private func isSpecial(_ path: String) -> Bool {
+    var found = Glibc.stat()
+    return fstatat(AT_FDCWD, path, &found, 0) == 0 && ![S_IFREG, S_IFDIR].contains(found.st_mode & S_IFMT)
   }
 
   private func keep(_ file: Int64, in slot: Int) -> Outcome {
@@ -170,11 +190,14 @@ final class HostSubject: Subject {
   }
 
   func snapshot() -> [String] {
-    host_become(0, 0)
-    var lines: [String] = []
+    user = 0
+    enter()
+    var found = host_stat()
+    _ = host_stat(".", &found)
+    var lines = [". \(describe(found))"]
     var pending = ["."]
     while let directory = pending.popLast() {
-      for entry in names(path(directory)) ?? [] {
+      for entry in names(directory) ?? [] {
         let name = String(decoding: entry.dropLast(), as: UTF8.self)
         if name == "." || name == ".." { continue }
         let relative = directory == "." ? name : directory + "/" + name
@@ -186,15 +209,15 @@ final class HostSubject: Subject {
 
   private func line(_ relative: String, _ pending: inout [String]) -> String {
     var found = host_stat()
-    _ = host_stat(path(relative), &found)
+    _ = host_stat(relative, &found)
     var text = ""
     switch found.mode & S_IFMT {
     case S_IFDIR: pending.append(relative)
-    case S_IFLNK: text = readSymlink(path(relative)).description
-    case S_IFREG: text = contents(path(relative), Int(found.size))
+    case S_IFLNK: text = readSymlink(relative).description
+    case S_IFREG: text = contents(relative, Int(found.size))
     default: break
     }
-    if syncsBeforeSnapshot { _ = host_stat(path(relative), &found) }
+    if syncsBeforeSnapshot { _ = host_stat(relative, &found) }
     return "\(relative) \(describe(found)) \(text)"
   }
 
@@ -227,17 +250,17 @@ func pattern(_ count: Int, _ fill: UInt8) -> [UInt8] {
   (0..<count).map { fill &+ UInt8(truncatingIfNeeded: $0 / 7) }
 }
 
-/// FNV-1a over `size` bytes.
+/// A digest of `size` bytes, the same for the same bytes in this process.
 func digest(_ size: Int, _ read: (UnsafeMutableRawBufferPointer, Int64) -> Int) -> String {
-  var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+  var hasher = Hasher()
   var done = 0
   let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 4096)
   defer { buffer.deallocate() }
   while done < size {
     let count = read(UnsafeMutableRawBufferPointer(rebasing: buffer.prefix(size - done)), Int64(done))
     if count <= 0 { return "short \(done) of \(size): \(count)" }
-    for byte in buffer.prefix(count) { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    hasher.combine(bytes: UnsafeRawBufferPointer(rebasing: buffer.prefix(count)))
     done += count
   }
-  return String(hash, radix: 16)
+  return String(hasher.finalize(), radix: 16)
 }

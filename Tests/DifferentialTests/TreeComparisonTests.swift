@@ -17,23 +17,22 @@ struct TreeComparisonTests {
   }
 
   @Test("as root, files crossing the threshold", arguments: [Int64(0), 20_000, 100_000, 1 << 30])
-  func root(threshold: Int64) async throws {
+  func root(threshold: Int64) throws {
     let seed = Comparison.firstSeed &+ UInt64(threshold % 7)
-    try await compare(Comparison(seed: seed, steps: 20_000), tree(threshold: threshold))
+    try compare(Comparison(seed: seed, steps: 20_000), tree(threshold: threshold))
   }
 
   @Test("as several users, with access rules, sticky and setgid directories", arguments: 0..<3)
-  func severalUsers(round: Int) async throws {
+  func severalUsers(round: Int) throws {
     let seed = Comparison.firstSeed &+ UInt64(100 + round)
-    try await compare(
+    try compare(
       Comparison(seed: seed, steps: 15_000, users: scriptUsers.count, largestSize: 50_000), tree(threshold: 30_000))
   }
 
-  private func compare(_ comparison: Comparison, _ tree: FileSystem) async throws {
+  private func compare(_ comparison: Comparison, _ tree: FileSystem) throws {
     let reference = try ReferenceTmpfs()
     let path = reference.path
-    await onThread {
-      umask(0)
+    try onThread {
       comparison.run(TreeSubject(tree), HostSubject(path))
     }
     withExtendedLifetime(reference) {}

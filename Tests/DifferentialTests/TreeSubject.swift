@@ -172,7 +172,7 @@ final class TreeSubject: Subject {
         guard let handle = files[slot] else { return Outcome(value: 0) }
         guard handle.mode.writes else { throw .invalidArgument }
         _ = try tree.setAttributes(AttributeChanges(size: size), of: handle.inode, by: owner())
-        if caller.user != 0 { handle.inode.lock.withLock { handle.inode.dropPrivilegeBitsLocked() } }
+        if caller.user != 0 { handle.inode.lock.withLock { handle.inode.dropPrivilegeBitsLocked(by: caller) } }
         return Outcome(value: 0)
       case .allocate(let slot, let mode, let offset, let count):
         guard let handle = files[slot] else { return Outcome(value: 0) }
@@ -227,6 +227,7 @@ final class TreeSubject: Subject {
       let found = try tree.find(FilePath(path), followingLast: true, by: caller)
       if let inode = found.inode {
         if inode.kind == .directory { throw .isDirectory }
+        if inode.kind != .regular { return }
         try inode.lock.withLock { () throws(Errno) in try inode.checkAccessLocked(.write, by: caller) }
         return
       }
@@ -250,7 +251,7 @@ final class TreeSubject: Subject {
     guard inode.kind == .regular else { return }
     if mode == .truncate {
       _ = try tree.setAttributes(AttributeChanges(size: 0, modified: .now), of: inode, by: owner())
-      if caller.user != 0 { inode.lock.withLock { inode.dropPrivilegeBitsLocked() } }
+      if caller.user != 0 { inode.lock.withLock { inode.dropPrivilegeBitsLocked(by: caller) } }
     }
     keep(inode, mode, in: slot)
   }
@@ -279,7 +280,7 @@ final class TreeSubject: Subject {
 
   func snapshot() -> [String] {
     caller = .local(user: 0, group: 0)
-    var lines: [String] = []
+    var lines = [". \(describe(tree.root))"]
     var pending: [(Inode, String)] = [(tree.root, "")]
     while let (directory, prefix) = pending.popLast() {
       for entry in (try? names(directory)) ?? [] {

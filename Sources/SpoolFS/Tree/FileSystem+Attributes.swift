@@ -31,7 +31,7 @@ extension FileSystem {
       let now = Timestamp.now
       if sizeChanged { inode.touchLocked(now) }
       applyLocked(changes, to: inode, at: now, by: caller)
-      if sizeChanged, !caller.passesChecks { inode.dropPrivilegeBitsLocked() }
+      if sizeChanged, !caller.passesChecks { inode.dropPrivilegeBitsLocked(by: caller) }
       return inode.attributesLocked()
     }
     announceAttributes(of: inode, by: caller)
@@ -43,7 +43,7 @@ extension FileSystem {
     if changes.user != nil || changes.group != nil {
       if let user = changes.user { inode.user = user }
       if let group = changes.group { inode.group = group }
-      inode.dropPrivilegeBitsLocked()
+      inode.dropPrivilegeBitsLocked(by: caller)
     }
     if let mode = changes.mode {
       inode.mode = mode & ModeBits.all

@@ -154,7 +154,7 @@ extension FileSystem {
   ) {
     inode.lock.withLock {
       inode.touchLocked()
-      if dropsPrivileges || !caller.passesChecks { inode.dropPrivilegeBitsLocked() }
+      if dropsPrivileges || !caller.passesChecks { inode.dropPrivilegeBitsLocked(by: caller) }
     }
     announceAttributes(of: inode, by: caller)
     announceContents(of: inode, at: offset, count: Int64(count), by: caller)

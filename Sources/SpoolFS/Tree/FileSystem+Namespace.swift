@@ -9,11 +9,11 @@ extension FileSystem {
   /// - Throws: ENOENT, ENOTDIR, ENAMETOOLONG, EACCES.
   /// - Complexity: O(1).
   func lookup(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) -> Inode {
-    if name.count > FileName.maximumLength { throw .fileNameTooLong }
     if let status = statusNode(name, in: parent) { return status }
     return try parent.lock.withLock { () throws(Errno) in
       let directory = try parent.directoryLocked()
       try parent.checkAccessLocked(.execute, by: caller)
+      if name.count > FileName.maximumLength { throw .fileNameTooLong }
       guard let inode = directory.find(name) else { throw .noSuchFileOrDirectory }
       return inode
     }
@@ -68,9 +68,9 @@ extension FileSystem {
   ) throws(Errno) -> Inode {
     guard let kind = FileKind(mode: mode), kind != .directory, kind != .symbolicLink else { throw .invalidArgument }
     let isDevice = kind == .characterDevice || kind == .blockDevice
-    if isDevice, !caller.passesChecks { throw .notPermitted }
     return try add(name, in: parent, by: caller) { parentBits throws(Errno) in
-      try makeInode(
+      if isDevice, !caller.passesChecks { throw .notPermitted }
+      return try makeInode(
         kind, mode: mode, in: parentBits,
         payload: kind == .regular ? .regular(nil) : .special(device: isDevice ? device : 0), by: caller)
     }
@@ -127,6 +127,7 @@ extension FileSystem {
     try checkNotReserved(name, in: parent)
     let removed = try parent.lock.withLock { () throws(Errno) in
       let directory = try parent.directoryLocked()
+      if name.count > FileName.maximumLength { throw .fileNameTooLong }
       guard let inode = directory.find(name) else { throw .noSuchFileOrDirectory }
       try parent.checkRemovalLocked(of: inode, by: caller)
       if inode.kind == .directory { throw .isDirectory }
@@ -144,6 +145,7 @@ extension FileSystem {
     try checkNotReserved(name, in: parent)
     let removed = try parent.lock.withLock { () throws(Errno) in
       let directory = try parent.directoryLocked()
+      if name.count > FileName.maximumLength { throw .fileNameTooLong }
       guard let inode = directory.find(name) else { throw .noSuchFileOrDirectory }
       try parent.checkRemovalLocked(of: inode, by: caller)
       try inode.lock.withLock { () throws(Errno) in try markRemovedDirectoryLocked(inode) }

@@ -17,7 +17,6 @@ extension FileSystem {
     _ name: UnsafeRawBufferPointer, in parent: Inode, to newName: UnsafeRawBufferPointer, in newParent: Inode,
     flags: RenameFlags = [], by caller: Caller
   ) throws(Errno) {
-    if name.count > FileName.maximumLength || newName.count > FileName.maximumLength { throw .fileNameTooLong }
     if !flags.isSubset(of: [.noReplace, .exchange]) || flags == [.noReplace, .exchange] { throw .invalidArgument }
     try checkNotReserved(name, in: parent)
     try checkNotReserved(newName, in: newParent)
@@ -71,7 +70,9 @@ extension FileSystem {
       self.newParent = newParent
       directory = try parent.directoryLocked()
       newDirectory = try newParent.directoryLocked()
+      if name.count > FileName.maximumLength { throw .fileNameTooLong }
       guard let source = directory.find(name) else { throw .noSuchFileOrDirectory }
+      if newName.count > FileName.maximumLength { throw .fileNameTooLong }
       self.source = source
       target = newDirectory.find(newName)
       if flags.contains(.noReplace), target != nil { throw .fileExists }

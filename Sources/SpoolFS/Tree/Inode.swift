@@ -115,10 +115,14 @@ final class Inode: @unchecked Sendable {
   }
 
   /// What the kernel does to a file that somebody without CAP_FSETID writes to, or that is given away.
-  func dropPrivilegeBitsLocked() {
+  ///
+  /// Set-group without group execute once meant mandatory locking; only somebody outside the group takes it away.
+  func dropPrivilegeBitsLocked(by caller: Caller) {
     guard kind != .directory else { return }
     mode &= ~ModeBits.setUser
-    if mode & ModeBits.groupExecute != 0 { mode &= ~ModeBits.setGroup }
+    if mode & ModeBits.groupExecute != 0 || !(caller.passesChecks || caller.isMember(of: group)) {
+      mode &= ~ModeBits.setGroup
+    }
   }
 
   /// Marks the contents, and so the inode, as changed now.

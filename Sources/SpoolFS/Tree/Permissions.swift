@@ -52,12 +52,10 @@ extension Inode {
     if let wanted = changes.user, !(owns && wanted == user) { throw .notPermitted }
     if let wanted = changes.group, !(owns && (wanted == group || caller.isMember(of: wanted))) { throw .notPermitted }
     if changes.size != nil { try checkAccessLocked(.write, by: caller) }
-    for time in [changes.accessed, changes.modified] {
-      switch time {
-      case nil: break
-      case .at: if !owns { throw .notPermitted }
-      case .now: if !owns { try checkAccessLocked(.write, by: caller) }
-      }
+    switch (changes.accessed, changes.modified) {
+    case (nil, nil): break
+    case (.now, .now): if !owns { try checkAccessLocked(.write, by: caller) }
+    default: if !owns { throw .notPermitted }
     }
   }
 }

@@ -15,6 +15,12 @@ struct host_stat {
 // Makes this thread act as another user on filesystems (setfsuid(2), setfsgid(2), no supplementary groups).
 void host_become(uint32_t user, uint32_t group);
 
+// Runs `body` on a new thread with a root directory, working directory and umask (0) of its own, and waits for its end.
+int64_t host_run_with_own_root(void (*body)(void *), void *argument);
+
+// Makes the directory `root` this thread's root, so that ".." does not lead out of it.
+int64_t host_enter(int root);
+
 int64_t host_open(const char *path, int flags, uint32_t mode);
 int64_t host_open_unnamed(const char *path, uint32_t mode);
 int64_t host_close(int file);
