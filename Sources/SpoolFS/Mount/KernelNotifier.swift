@@ -13,8 +13,8 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
 
   /// Something for the thread to announce.
   enum Announcement {
-    /// A name that vanished at its file's last close.
-    case removed(FileName, of: UInt64, in: UInt64)
+    /// The last descriptor of a file that vanishes with it.
+    case closed(Inode)
     /// All bytes of a file.
     case contents(of: UInt64)
   }
@@ -92,18 +92,54 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
     switch announcement {
     case .contents(let inode):
       contentsChanged(of: inode, at: 0, count: 0)
-    case .removed(let name, let inode, let directory):
-      name.withBytes { name in
-        whileConnected(knows: directory) {
-          withTerminatedName(name) {
-            _ = fuse_lowlevel_notify_delete(handle, directory, inode, $0, name.count)
-          }
+    case .closed(let inode):
+      removeClosed(inode)
+    }
+  }
+
+  /// Removes the names of a file that nobody has open, first from the kernel's caches, then from the tree.
+  ///
+  /// In this order an open(2) by name can hardly meet a file that is gone: when the name goes from the tree, the kernel
+  /// has not heard of it since it was told to forget it. Whoever looks a name up all the time delays its end a little.
+  private func removeClosed(_ inode: Inode) {
+    for attempt in 0..<Self.attempts {
+      guard let (files, openFiles) = filesWhileConnected() else { return }
+      let lookups = files.lookups(of: inode)
+      for name in inode.lock.withLock({ inode.names }) {
+        guard let directory = name.directory else { continue }
+        name.name.withBytes { entryChanged($0, in: directory.id) }
+      }
+      switch openFiles.take(inode, lookups: attempt == Self.attempts - 1 ? nil : lookups, in: files) {
+      case .isOpen: return
+      case .wasLookedUp: usleep(Self.pause)
+      case .taken:
+        for entry in files.closed(inode) { announceRemoval(entry.name, of: inode, in: entry.directory) }
+        return
+      }
+    }
+  }
+
+  /// How often a name is removed from the kernel's caches before it goes although the kernel asks for it again.
+  private static let attempts = 10
+  /// Microseconds between two of them.
+  private static let pause: UInt32 = 500
+
+  private func announceRemoval(_ name: FileName, of inode: Inode, in directory: Inode) {
+    name.withBytes { name in
+      whileConnected(knows: directory.id) {
+        withTerminatedName(name) {
+          _ = fuse_lowlevel_notify_delete(handle, directory.id, inode.id, $0, name.count)
         }
       }
-      // The directory's own times, and its listing where the kernel knew no such entry.
-      contentsChanged(of: directory, at: 0, count: 0)
-      attributesChanged(of: inode)
     }
+    // The directory's own times, and its listing where the kernel knew no such entry.
+    contentsChanged(of: directory.id, at: 0, count: 0)
+    attributesChanged(of: inode.id)
+  }
+
+  /// Held for the call, so that the session's end need not wait for the pauses above.
+  private func filesWhileConnected() -> (FileSystem, OpenFiles)? {
+    connection.withSharedLock { isConnected ? (session.files, session.openFiles) : nil }
   }
 
   // MARK: - Helpers
@@ -127,6 +163,9 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
 }
 
 extension FileSystem {
+  /// How often the kernel has been told of `inode`, less what it has given back.
+  func lookups(of inode: Inode) -> UInt64 { table.lookups(of: inode) }
+
   /// The kernel has gone, and what it knew with it. The root and the status directory stay.
   func forgetAll() {
     table.removeAll()

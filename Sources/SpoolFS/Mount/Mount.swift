@@ -15,7 +15,7 @@ public final class Mount: Sendable {
   /// Where it is mounted: absolute, without symbolic links.
   public let path: FilePath
 
-  private let session: Session
+  let session: Session
   private let deviceNumber: (major: Int, minor: Int)
   private let guardian: GuardianSlot
 

@@ -2,15 +2,27 @@ import SpoolStorage
 internal import SystemPackage
 
 /// The descriptors that came through the mount, where files vanish at their last close. Unused for other lifetimes.
+///
+/// To the tree all descriptors of one file are one. It is closed by the notifier's thread some time after the last of
+/// them, when the kernel has dropped the file's names from its caches: a descriptor that is opened by such a name until
+/// then keeps the file.
 final class OpenFiles: @unchecked Sendable {
-  // @unchecked: `lock` protects the variable. It is held for the dictionary alone, never while the tree is called.
+  // @unchecked: `lock` protects the variable. It is held for the dictionary alone, never while the tree is called, but
+  // for the count of lookups.
   private let lock = Lock()
+  /// A count of 0 waits to be closed.
   private var counts: [UInt64: (inode: Inode, count: Int)] = [:]
 
   /// Counts a descriptor of `inode`, new or known.
   func opened(_ inode: Inode, in files: FileSystem) {
+    // Before the dictionary knows it: nobody else may close it then.
     files.opened(inode)
-    lock.withLock { counts[inode.id, default: (inode, 0)].count += 1 }
+    let isKnown = lock.withLock {
+      defer { counts[inode.id, default: (inode, 0)].count += 1 }
+      return counts[inode.id] != nil
+    }
+    // The names stay: the one that counts is open still.
+    if isKnown { _ = files.closed(inode) }
   }
 
   /// Counts a descriptor of an inode that was found by name.
@@ -23,31 +35,37 @@ final class OpenFiles: @unchecked Sendable {
     opened(inode, in: files)
   }
 
-  /// Takes a descriptor back. With the last one the file's names go, which the kernel is told of later: whoever closes
-  /// may hold the lock of the directory.
+  /// Takes a descriptor back.
   func closed(_ inode: Inode, in session: Session) {
-    guard take(inode) else { return }
-    for entry in session.files.closed(inode) {
-      session.notifier.announceLater(.removed(entry.name, of: inode.id, in: entry.directory.id))
+    let isLast = lock.withLock {
+      guard let known = counts[inode.id], known.count > 0 else { return false }
+      counts[inode.id] = (inode, known.count - 1)
+      return known.count == 1
+    }
+    if isLast { session.notifier.announceLater(.closed(inode)) }
+  }
+
+  /// Takes `inode` out, unless somebody has opened it again, or looked it up since there were `lookups`: a look-up is
+  /// often followed by an open.
+  ///
+  /// - Parameter lookups: nil does not care.
+  func take(_ inode: Inode, lookups: UInt64?, in files: FileSystem) -> Taking {
+    lock.withLock {
+      guard let known = counts[inode.id], known.count == 0 else { return .isOpen }
+      if let lookups, lookups != files.lookups(of: inode) { return .wasLookedUp }
+      counts[inode.id] = nil
+      return .taken
     }
   }
 
-  /// Takes back what is open when the kernel has gone without saying so.
+  enum Taking { case taken, isOpen, wasLookedUp }
+
+  /// Closes what is open when the kernel has gone without saying so.
   func closeAll(in files: FileSystem) {
     let left = lock.withLock {
       defer { counts = [:] }
       return counts.values
     }
-    for (inode, count) in left {
-      for _ in 0..<count { _ = files.closed(inode) }
-    }
-  }
-
-  private func take(_ inode: Inode) -> Bool {
-    lock.withLock {
-      guard let known = counts[inode.id] else { return false }
-      counts[inode.id] = known.count == 1 ? nil : (inode, known.count - 1)
-      return true
-    }
+    for (inode, _) in left { _ = files.closed(inode) }
   }
 }

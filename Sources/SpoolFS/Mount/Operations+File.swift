@@ -123,9 +123,8 @@ extension Session {
 }
 
 extension Request {
-  /// FUSE_WRITE_KILL_SUIDGID, which libfuse 3.14 does not pass on.
+  /// FUSE_WRITE_KILL_SUIDGID, which libfuse 3.14 does not pass on. Direct writes have it whatever was agreed on.
   fileprivate var writeDropsPrivileges: Bool {
-    guard session.negotiation.agreed.contains(.handleKillPrivilegesV2) else { return false }
     let flags = worker.message.loadUnaligned(fromByteOffset: MessageLayout.headerSize, as: fuse_write_in.self)
     return flags.write_flags & UInt32(FUSE_WRITE_KILL_SUIDGID) != 0
   }

@@ -1,6 +1,7 @@
 internal import CFuse
 internal import CSpoolSystem
 internal import Glibc
+import SpoolStorage
 internal import SystemPackage
 
 // Attributes, links' targets, numbers of the filesystem, and extended attributes.
@@ -24,7 +25,11 @@ func serveSetattr(
   let reply = Reply(handle!)
   do throws(Errno) {
     let inode = try request.inode(id)
-    let changes = AttributeChanges(wanted!.pointee, fields)
+    var changes = AttributeChanges(wanted!.pointee, fields)
+    // FATTR_KILL_SUIDGID, which comes with HANDLE_KILLPRIV_V2 and a new size.
+    if fields & FUSE_SET_ATTR_KILL_SUID != 0, changes.mode == nil {
+      changes.mode = inode.lock.withLock { inode.modeWithoutPrivilegesLocked(by: request.caller) }
+    }
     if changes.size != nil || changes.user != nil || changes.group != nil { request.dropCapabilities(of: inode) }
     let attributes = try request.files.setAttributes(changes, of: inode, by: request.caller)
     reply.attributes(attributes, of: inode)

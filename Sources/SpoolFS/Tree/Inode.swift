@@ -117,12 +117,14 @@ final class Inode: @unchecked Sendable {
   /// What the kernel does to a file that somebody without CAP_FSETID writes to, or that is given away.
   ///
   /// Set-group without group execute once meant mandatory locking; only somebody outside the group takes it away.
-  func dropPrivilegeBitsLocked(by caller: Caller) {
-    guard kind != .directory else { return }
-    mode &= ~ModeBits.setUser
-    if mode & ModeBits.groupExecute != 0 || !(caller.passesChecks || caller.isMember(of: group)) {
-      mode &= ~ModeBits.setGroup
-    }
+  func dropPrivilegeBitsLocked(by caller: Caller) { mode = modeWithoutPrivilegesLocked(by: caller) }
+
+  /// The permission bits that `dropPrivilegeBitsLocked` leaves.
+  func modeWithoutPrivilegesLocked(by caller: Caller) -> UInt32 {
+    if kind == .directory { return mode }
+    let left = mode & ~ModeBits.setUser
+    let losesGroup = mode & ModeBits.groupExecute != 0 || !(caller.passesChecks || caller.isMember(of: group))
+    return losesGroup ? left & ~ModeBits.setGroup : left
   }
 
   /// Marks the contents, and so the inode, as changed now.

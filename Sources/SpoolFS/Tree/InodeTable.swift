@@ -43,6 +43,12 @@ final class InodeTable: Sendable {
     withExtendedLifetime(forgotten) {}
   }
 
+  /// How many lookups the kernel has not given back.
+  func lookups(of inode: Inode) -> UInt64 {
+    let shard = shard(inode.id)
+    return shard.lock.withLock { inode.lookupCount }
+  }
+
   var count: Int {
     shards.reduce(0) { sum, shard in sum + shard.lock.withLock { shard.inodes.count } }
   }

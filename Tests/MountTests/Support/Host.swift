@@ -154,5 +154,13 @@ func failure(_ body: () throws -> Void) -> Errno? {
 
 /// Bytes that differ from place to place and from seed to seed.
 func pattern(_ count: Int, seed: Int = 0) -> [UInt8] {
-  (0..<count).map { UInt8(truncatingIfNeeded: ($0 &* 31) &+ ($0 >> 8) &* 7 &+ seed &* 13) }
+  let start = seed &* 131 % patternBlock.count
+  var bytes = Array(patternBlock[start...])
+  bytes.reserveCapacity(count + patternBlock.count)
+  while bytes.count < count { bytes += patternBlock }
+  bytes.removeLast(bytes.count - min(count, bytes.count))
+  return bytes
 }
+
+/// Of a prime length, so that no two pages of a pattern are the same.
+private let patternBlock = (0..<8191).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 5) }

@@ -27,3 +27,16 @@ func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) throws -> Void) a
     try await group.waitForAll()
   }
 }
+
+/// Waits until `condition` holds, for what the kernel says later: FORGET, RELEASE, the end of a connection.
+///
+/// It fails after ten seconds, which is only reached where it would never happen.
+func eventually(_ condition: () throws -> Bool) throws {
+  for _ in 0..<2000 {
+    if try condition() { return }
+    usleep(5000)
+  }
+  throw NeverHappened()
+}
+
+struct NeverHappened: Error {}
