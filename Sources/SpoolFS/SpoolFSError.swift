@@ -6,6 +6,7 @@ public import SystemPackage
 public struct SpoolFSError: Error, Sendable, Equatable {
   /// The kind of failure. New kinds may be added, so a `switch` needs a `default`.
   public struct Code: Hashable, Sendable, CustomStringConvertible {
+    /// The name of the code.
     public let description: String
 
     init(_ name: String) { description = name }
