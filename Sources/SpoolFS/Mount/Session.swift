@@ -53,12 +53,7 @@ final class Session: @unchecked Sendable {
     try notifier.start()
     files.setObserver(notifier)
     files.setMountStatistics { [weak self] in self?.statusObject ?? JSONObject() }
-    do throws(Errno) {
-      try transport.start(self)
-    } catch {
-      end()
-      throw error
-    }
+    try transport.start(self)
   }
 
   private func makeLibfuseSession() throws(Errno) -> OpaquePointer {
@@ -117,11 +112,11 @@ final class Session: @unchecked Sendable {
 
   // MARK: - Life
 
-  /// Registers a worker that is about to serve.
-  func workerStarts(_ worker: Worker) {
+  /// Registers the workers that are about to serve. Each ends with `workerEnded`, also where it could not be started.
+  func workersStart(_ workers: [Worker]) {
     stateLock.withLock {
-      workers.append(worker)
-      liveWorkers += 1
+      self.workers = workers
+      liveWorkers = workers.count
     }
   }
 
@@ -135,13 +130,13 @@ final class Session: @unchecked Sendable {
   }
 
   private func end() {
-    if isEnded.exchange(true, ordering: .acquiringAndReleasing) { return }
     notifier.stop()
     files.setObserver(nil)
     files.setMountStatistics(nil)
     openFiles.closeAll(in: files)
     files.forgetAll()
     MountedFileSystems.release(files)
+    isEnded.store(true, ordering: .releasing)
     ended.signal()
   }
 

@@ -24,21 +24,24 @@ final class DeviceTransport: Sendable {
 
   /// Starts the threads. They end when the kernel has dropped the connection.
   ///
-  /// - Throws: EAGAIN; threads that did start end with the session.
+  /// - Throws: EAGAIN where not even one could be started. One is enough to serve.
   func start(_ session: Session) throws(Errno) {
+    session.workersStart(workers)
+    var started = 0
+    var failure: Errno?
     for (index, worker) in workers.enumerated() {
-      session.workerStarts(worker)
       do throws(Errno) {
         try WorkerThread.start(named: "spoolfs/\(index)") {
           worker.withThread { while worker.serveOne(session) == nil {} }
           session.workerEnded()
         }
+        started += 1
       } catch {
+        failure = error
         session.workerEnded()
-        // One is enough to serve.
-        if index == 0 { throw error }
       }
     }
+    if let failure, started == 0 { throw failure }
   }
 }
 
