@@ -26,7 +26,7 @@ struct TreeComparisonTests {
   func severalUsers(round: Int) throws {
     let seed = Comparison.firstSeed &+ UInt64(100 + round)
     try compare(
-      Comparison(seed: seed, steps: 15_000, users: scriptUsers.count, largestSize: 50_000), tree(threshold: 30_000))
+      Comparison(seed: seed, steps: 20_000, users: scriptUsers.count, largestSize: 50_000), tree(threshold: 30_000))
   }
 
   private func compare(_ comparison: Comparison, _ tree: FileSystem) throws {

@@ -84,14 +84,11 @@ extension FileSystem {
     var pending = Array(components.reversed())
     var links = 0
     while let name = pending.popLast() {
-      if name == Array(".".utf8) {
-        if place.kind != .directory { throw .notDirectory }
-        continue
-      }
-      if name == Array("..".utf8) {
+      if name == Array(".".utf8) || name == Array("..".utf8) {
         place = try place.lock.withLock { () throws(Errno) in
           _ = try place.directoryLocked()
-          return place.parent ?? place
+          try place.checkAccessLocked(.execute, by: caller)
+          return name.count == 1 ? place : place.parent ?? place
         }
         continue
       }

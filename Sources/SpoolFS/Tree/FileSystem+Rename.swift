@@ -84,10 +84,16 @@ extension FileSystem {
           throw flags.contains(.exchange) ? .invalidArgument : .directoryNotEmpty
         }
       }
-      if source !== target { try checkAccess(flags, caller) }
+      if source === target { return }
+      try checkRemoval(caller)
+      if let target, !flags.contains(.exchange) {
+        if source.kind == .directory, target.kind != .directory { throw .notDirectory }
+        if source.kind != .directory, target.kind == .directory { throw .isDirectory }
+      }
+      try checkParentChange(flags, caller)
     }
 
-    private func checkAccess(_ flags: RenameFlags, _ caller: Caller) throws(Errno) {
+    private func checkRemoval(_ caller: Caller) throws(Errno) {
       if caller.passesChecks { return }
       try parent.checkRemovalLocked(of: source, by: caller)
       if let target {
@@ -95,8 +101,11 @@ extension FileSystem {
       } else {
         try newParent.checkAccessLocked([.write, .execute], by: caller)
       }
-      guard parent !== newParent else { return }
-      // A directory that moves gets another "..", which is a change to it.
+    }
+
+    /// A directory that moves gets another "..", which is a change to it.
+    private func checkParentChange(_ flags: RenameFlags, _ caller: Caller) throws(Errno) {
+      if caller.passesChecks || parent === newParent { return }
       for moved in [source, flags.contains(.exchange) ? target : nil].compactMap({ $0 }) where moved.kind == .directory
       {
         try moved.lock.withLock { () throws(Errno) in try moved.checkAccessLocked(.write, by: caller) }
@@ -107,8 +116,6 @@ extension FileSystem {
   private func moveLocked(_ move: Move) throws(Errno) {
     let movesDirectory = move.source.kind == .directory
     if let target = move.target {
-      if movesDirectory, target.kind != .directory { throw .notDirectory }
-      if !movesDirectory, target.kind == .directory { throw .isDirectory }
       try target.lock.withLock { () throws(Errno) in
         if movesDirectory {
           try markRemovedDirectoryLocked(target)
