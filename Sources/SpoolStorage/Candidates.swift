@@ -29,6 +29,9 @@ final class Candidates: Sendable {
   struct Victim {
     weak var file: FileContent?
     let score: Double
+
+    @inline(never)  // so that the reference is gone when it returns
+    func spill() -> FileContent.SpillOutcome { file?.spillIfIdle() ?? .unsuitable }
   }
 
   /// The files worth spilling first, best last: those with the largest product of idle time and memory.

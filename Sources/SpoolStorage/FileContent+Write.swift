@@ -67,7 +67,7 @@ extension FileContent {
   ) throws(Errno) {
     stampUse()
     let growth = growth(over: range)
-    guard store.data.reserve(growth.pages) else { throw .noSpace }
+    guard store.reserveData(growth.pages) else { throw .noSpace }
     do throws(Errno) {
       if spill != nil || max(newSize, range.upperBound) > largestInMemory {
         try extendOnDisk(growth, newSize: newSize, onDisk, commitOnDisk)

@@ -51,8 +51,12 @@ public final class FileContent: @unchecked Sendable {
     }
     store.memory.release(heldMemory.load(ordering: .relaxed))
     let pages = pageCount.load(ordering: .relaxed)
+    if spill != nil {
+      // Closing frees the blocks, so it comes before others are told that there is space.
+      spill = nil
+      didLeaveDisk(pages: pages)
+    }
     store.data.release(pages)
-    if spill != nil { didLeaveDisk(pages: pages) }
   }
 
   /// The size in bytes. Takes no lock.

@@ -25,10 +25,10 @@ extension SpoolStore {
       let areAll = victims.count < limit
       let before = relief.freed
       while relief.freed < bytes, let victim = victims.popLast() {
-        switch victim.file?.spillIfIdle() {
+        switch spill(victim) {
         case .freed(let gain): relief.freed += gain
         case .busy: relief.sawBusyFiles = true
-        case .unsuitable, nil: break
+        case .unsuitable: break
         case .failed: return Relief(freed: relief.freed)
         }
       }
@@ -39,6 +39,23 @@ extension SpoolStore {
       }
     }
     return relief
+  }
+
+  /// The end of the move is signalled when the file is not referenced from here any more: if it was deleted meanwhile,
+  /// what it held is free then.
+  private func spill(_ victim: Candidates.Victim) -> FileContent.SpillOutcome {
+    moveBegins()
+    defer { moveEnded() }
+    return victim.spill()
+  }
+
+  /// Takes data pages. False if there are not that many left.
+  func reserveData(_ pages: Int64) -> Bool {
+    if data.reserve(pages) { return true }
+    // A file that was deleted while it is moved keeps its pages until the move ends.
+    let seen = moves.current()
+    if pages <= data.limit, counters.movesUnderWay.load(ordering: .acquiring) > 0 { moves.wait(after: seen) }
+    return data.reserve(pages)
   }
 
   /// Takes `bytes` of the budget, after moving other files to disk if needed. False if there is no making room.

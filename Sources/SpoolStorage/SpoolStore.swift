@@ -7,7 +7,7 @@ public import SystemPackage
 /// when memory gets short.
 ///
 /// It lives as long as it or one of its files is referenced. Each file on disk holds a descriptor: creating a store
-/// raises the process's soft limit of descriptors (RLIMIT_NOFILE) to the hard one.
+/// raises the process's soft limit of descriptors (RLIMIT_NOFILE) to the hard one, which child processes inherit.
 public final class SpoolStore: Sendable {
   /// The configuration with all defaults filled in.
   public let configuration: SpoolConfiguration.Resolved
@@ -63,7 +63,7 @@ public final class SpoolStore: Sendable {
     lowWater = resolved.memoryBudget / 100 * 65
     spiller = Spiller()
     spiller.serve(self)
-    Self.raiseDescriptorLimit()
+    DescriptorLimit.raise()
   }
 
   deinit { spiller.wake() }
@@ -106,14 +106,4 @@ public final class SpoolStore: Sendable {
   /// Bytes that can still be written to the spill directory's filesystem, at most a second old; 0 when nothing is ever
   /// spilled. The corresponding C function is `statvfs`.
   public func spillDirectoryFreeBytes() -> Int64 { directory?.freeBytes() ?? 0 }
-
-  /// A process whose spilled files run out of descriptors could no longer spill.
-  private static func raiseDescriptorLimit() {
-    var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max else {
-      return
-    }
-    limit.rlim_cur = limit.rlim_max
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-  }
 }

@@ -113,18 +113,23 @@ extension FileContent {
   }
 }
 
+/// Where tests spill: `SPOOLFS_SPILL_DIR` runs the suite on another filesystem.
+let testSpillDirectory = FilePath(environmentValue("SPOOLFS_SPILL_DIR") ?? "/var/tmp")
+
 /// A store for tests: what is not said is large.
 func makeStore(
   threshold: SpoolConfiguration.Threshold? = .bytes(1 << 30), budget: Int64 = 1 << 30, capacity: Int64? = nil,
-  limit: Int64? = nil, directory: FilePath = "/var/tmp"
+  limit: Int64? = nil, directory: FilePath = testSpillDirectory
 ) throws(Errno) -> SpoolStore {
   try SpoolStore(
     SpoolConfiguration(
       threshold: threshold, memoryBudget: budget, spillDirectory: directory, spillCapacity: capacity, sizeLimit: limit))
 }
 
-/// Fails unless a store whose files are all gone has everything back.
+/// Fails unless a store whose files are all gone has everything back: at once, or when the background thread has
+/// finished with the file that it is moving.
 func expectNothingUsed(_ store: SpoolStore, sourceLocation: SourceLocation = #_sourceLocation) {
+  _ = eventually { store.usage.dataBytes == 0 }
   let usage = store.usage
   #expect(usage.memoryBytes == 0, sourceLocation: sourceLocation)
   #expect(usage.diskBytes == 0, sourceLocation: sourceLocation)
