@@ -8,6 +8,8 @@ struct Comparison {
   let steps: Int
   var users = 1
   var largestSize: Int64 = 300_000
+  /// Whether scripts look for holes.
+  var seeks = true
   /// Steps between two comparisons of everything.
   var snapshotEvery = 500
 
@@ -18,7 +20,7 @@ struct Comparison {
 
   /// Preconditions: the thread has a root of its own (`onThread`).
   func run(_ subject: some Subject, _ reference: some Subject) {
-    var generator = ScriptGenerator(seed: seed, users: users, largestSize: largestSize)
+    var generator = ScriptGenerator(seed: seed, users: users, largestSize: largestSize, seeks: seeks)
     var history: [String] = []
     for step in 0..<steps {
       let operation = generator.next()
@@ -52,7 +54,7 @@ struct Comparison {
       """
       Step \(step) differs from tmpfs: \(what)
       Replay with SPOOLFS_SEED=\(seed). The last steps, with tmpfs's answers:
-      \(history.suffix(40).joined(separator: "\n"))
+      \(history.suffix(getenv("SPOOLFS_SEED") == nil ? 40 : 600).joined(separator: "\n"))
       """)
   }
 }

@@ -8,9 +8,16 @@ final class HostSubject: Subject {
   private var files: [Int: Int32] = [:]
   private let syncsBeforeSnapshot: Bool
   private let comparesBlocks: Bool
+  private let comparesLockingBit: Bool
 
-  /// - Parameter syncsBeforeSnapshot: whether the kernel may hold data that the subject has not seen yet.
-  init(_ root: String, syncsBeforeSnapshot: Bool = false, comparesBlocks: Bool = true) {
+  /// - Parameters:
+  ///   - syncsBeforeSnapshot: whether the kernel may hold data that the subject has not seen yet.
+  ///   - comparesLockingBit: whether set-group without group execute counts. For a FUSE filesystem the kernel leaves it
+  ///     where it takes it away elsewhere.
+  init(
+    _ root: String, syncsBeforeSnapshot: Bool = false, comparesBlocks: Bool = true, comparesLockingBit: Bool = true
+  ) {
+    self.comparesLockingBit = comparesLockingBit
     self.root = Int32(host_open(root, O_RDONLY | O_DIRECTORY, 0))
     precondition(self.root >= 0, "cannot open \(root)")
     self.syncsBeforeSnapshot = syncsBeforeSnapshot
@@ -165,8 +172,9 @@ final class HostSubject: Subject {
   }
 
   private func describe(_ found: host_stat) -> String {
-    StatText(
-      mode: found.mode, links: found.link_count, user: found.user, group: found.group, device: found.device,
+    let isLockingBit = found.mode & (S_IFMT | 0o2010) == S_IFREG | 0o2000
+    return StatText(
+      mode: isLockingBit && !comparesLockingBit ? found.mode & ~0o2000 : found.mode, links: found.link_count, user: found.user, group: found.group, device: found.device,
       size: found.size, blocks: comparesBlocks ? found.blocks : nil
     ).description
   }

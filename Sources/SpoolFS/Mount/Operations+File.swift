@@ -95,13 +95,14 @@ func serveWrite(
   let bytes = UnsafeRawBufferPointer(start: data, count: size)
   do throws(Errno) {
     let inode = try request.inode(id)
+    let mode = inode.lock.withLock { inode.mode }
     if file!.pointee.writepage == 0, file!.pointee.flags & O_APPEND != 0, request.session.appendsHere {
       try append(bytes, to: inode, expectedAt: Int64(offset), request)
     } else {
       _ = try request.files.write(
         inode, bytes, at: Int64(offset), dropsPrivileges: request.writeDropsPrivileges, by: request.caller)
     }
-    if request.writeDropsPrivileges { request.dropCapabilities(of: inode) }
+    if request.writeDropsPrivileges { request.privilegesWereDropped(from: inode, mode: mode) }
     reply.value(fuse_write_out(size: UInt32(size), padding: 0))
   } catch {
     reply.error(error)
@@ -127,6 +128,13 @@ extension Request {
   fileprivate var writeDropsPrivileges: Bool {
     let flags = worker.message.loadUnaligned(fromByteOffset: MessageLayout.headerSize, as: fuse_write_in.self)
     return flags.write_flags & UInt32(FUSE_WRITE_KILL_SUIDGID) != 0
+  }
+
+  /// Tells the kernel of a mode that it does not expect after a write, and takes capabilities away.
+  fileprivate func privilegesWereDropped(from inode: Inode, mode: UInt32) {
+    // Attributes alone: the kernel takes no lock for that.
+    if inode.lock.withLock({ inode.mode }) != mode { session.notifier.attributesChanged(of: inode.id) }
+    dropCapabilities(of: inode)
   }
 
   /// Takes file capabilities away, which the kernel leaves to us with HANDLE_KILLPRIV_V2.
