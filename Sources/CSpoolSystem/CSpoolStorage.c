@@ -7,7 +7,9 @@ int spool_open_unnamed(int directory) {
 
 int spool_fallocate(int file, int mode, off_t offset, off_t count) { return fallocate(file, mode, offset, count); }
 
-int spool_start_thread(const char *name, void *(*body)(void *), void *argument) {
+void spool_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int spool_start_thread(void *(*body)(void *), void *argument) {
   pthread_attr_t attributes;
   sigset_t all, before;
   pthread_t thread;
@@ -15,10 +17,12 @@ int spool_start_thread(const char *name, void *(*body)(void *), void *argument) 
   if (error != 0) return error;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   sigfillset(&all);
+  // A fault of the thread itself has to reach the handlers that report crashes.
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT};
+  for (size_t index = 0; index < sizeof faults / sizeof *faults; index++) sigdelset(&all, faults[index]);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   error = pthread_create(&thread, &attributes, body, argument);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&attributes);
-  if (error == 0) pthread_setname_np(thread, name);
   return error;
 }

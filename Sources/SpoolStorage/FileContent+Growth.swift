@@ -44,7 +44,8 @@ extension FileContent {
     return now == 0 ? end : max(end, min(2 * now, Layout.largestBuffer))
   }
 
-  /// Provides memory for every chunk of the range. Returns the bytes taken, less than reserved if the system has no more.
+  /// Provides memory for every chunk of the range. Returns the bytes taken, less than reserved if the system has no
+  /// more.
   ///
   /// Preconditions: `writerLock` held, `stateLock` held exclusively, memory reserved.
   func populate(_ range: Range<Int64>, _ growth: Growth) -> (bytes: Int64, isComplete: Bool) {

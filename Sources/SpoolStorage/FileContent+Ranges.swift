@@ -21,8 +21,8 @@ extension FileContent {
     }
   }
 
-  /// Gives the range memory or disk space, so that writing to it does not run out; it reads as before. The corresponding
-  /// C function is `fallocate`.
+  /// Gives the range memory or disk space, so that writing to it does not run out; it reads as before. The
+  /// corresponding C function is `fallocate`.
   ///
   /// - Parameter keepingSize: whether the size stays when the range ends past it (FALLOC_FL_KEEP_SIZE).
   /// - Throws: EINVAL for a negative offset or a count that is not positive, EFBIG when the end is past what an offset
@@ -68,8 +68,8 @@ extension FileContent {
     }
   }
 
-  /// Makes the range read as zeros and frees the pages that lie in it from end to end. The size stays. The corresponding
-  /// C function is `fallocate` with FALLOC_FL_PUNCH_HOLE.
+  /// Makes the range read as zeros and frees the pages that lie in it from end to end. The size stays. The
+  /// corresponding C function is `fallocate` with FALLOC_FL_PUNCH_HOLE.
   ///
   /// - Throws: EINVAL for a negative offset or a count that is not positive, EFBIG when the end is past what an offset
   ///   can say, and what the disk gives.

@@ -142,8 +142,8 @@ extension FileContent {
     store.memory.release(heldMemory.exchange(0, ordering: .relaxed))
   }
 
-  /// Writes to the spill file. First what covers pages that hold no data: if the disk fills up there, that is taken back
-  /// and no old byte has changed. Pages that hold data have their blocks already.
+  /// Writes to the spill file. First what covers pages that hold no data: if the disk fills up there, that is taken
+  /// back and no old byte has changed. Pages that hold data have their blocks already.
   ///
   /// Preconditions: `writerLock` held.
   func write(_ bytes: UnsafeRawBufferPointer, over range: Range<Int64>, to spill: SpillFile) throws(Errno) {

@@ -6,8 +6,8 @@ extension FileContent {
   /// Writes all of `bytes` at `offset`; a gap after the end becomes a hole. The corresponding C function is `pwrite`.
   ///
   /// - Returns: the number of bytes, which is all of them.
-  /// - Throws: EINVAL for a negative offset, EFBIG when the end is past what an offset can say, ENOSPC at a limit or on a
-  ///   full disk, and what the disk gives.
+  /// - Throws: EINVAL for a negative offset, EFBIG when the end is past what an offset can say, ENOSPC at a limit or on
+  ///   a full disk, and what the disk gives.
   /// - Complexity: O(bytes), and O(log size) to find the first; a write that crosses the threshold copies the file.
   @discardableResult
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) -> Int {

@@ -68,8 +68,8 @@ final class SpillFile: Sendable {
     }
   }
 
-  /// Makes the range read as zeros and takes disk space for it where the filesystem can. The corresponding C function is
-  /// `fallocate` with FALLOC_FL_ZERO_RANGE.
+  /// Makes the range read as zeros and takes disk space for it where the filesystem can. The corresponding C function
+  /// is `fallocate` with FALLOC_FL_ZERO_RANGE.
   ///
   /// - Parameter size: the end of the data. The file does not become longer than that.
   func zero(_ range: Range<Int64>, size: Int64) throws(Errno) {

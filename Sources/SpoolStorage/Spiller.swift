@@ -73,7 +73,7 @@ final class Spiller: @unchecked Sendable {  // `store` is set once, before any o
         Unmanaged<Spiller>.fromOpaque(argument!).takeRetainedValue().run()
         return nil
       }
-      if spool_start_thread("spool-spiller", body, argument) == 0 {
+      if spool_start_thread(body, argument) == 0 {
         isStarted.store(true, ordering: .releasing)
       } else {
         // Without the thread, writers that find the budget used up move their own files; the next request tries again.
@@ -93,6 +93,7 @@ final class Spiller: @unchecked Sendable {  // `store` is set once, before any o
   }
 
   private func run() {
+    spool_name_thread("spool-spiller")
     var progress = Progress()
     while true {
       let seen = event.current()
