@@ -7,8 +7,6 @@ int spool_open_unnamed(int directory) {
 
 int spool_fallocate(int file, int mode, off_t offset, off_t count) { return fallocate(file, mode, offset, count); }
 
-void spool_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
-
 int spool_start_thread(void *(*body)(void *), void *argument) {
   pthread_attr_t attributes;
   sigset_t all, before;

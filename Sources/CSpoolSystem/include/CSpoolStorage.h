@@ -51,8 +51,5 @@ static inline void spool_advise_memory(void *memory, size_t size) {
 }
 
 // A detached thread that takes no signals, so that they go to the program's own threads. Returns 0 or an errno.
+// It names itself (spool_name_thread): a detached thread may have ended by the time its starter would.
 int spool_start_thread(void *(*body)(void *), void *argument);
-
-// Names the calling thread, in at most 15 characters. Only the thread itself can do so safely: a detached one may have
-// ended already.
-void spool_name_thread(const char *name);
