@@ -201,12 +201,17 @@ extension MountSuites {
       }
     }
 
-    @Test func permissionToOthersIsAskedOfTheKernel() async throws {
-      // Without the access of others root needs no checks, and the kernel then asks nothing with access(2) either.
+    /// Where the kernel checks no permissions, access(2) and chdir(2) are requests.
+    @Test(.enabled(if: geteuid() == 0)) func rootIsToldWhatNobodyMayExecute() async throws {
       try await withWarmMount(Mode.all[0]) { tree in
         try Host.create(tree("a"))
-        let seen = requests(tree) { #expect(access(tree("a"), R_OK) == 0) }
-        #expect(seen == [:])
+        let seen = requests(tree) { #expect(access(tree("a"), R_OK | W_OK) == 0) }
+        #expect(seen == ["ACCESS": 1])
+        #expect(access(tree("a"), X_OK) == -1 && errno == EACCES)
+        chmod(tree("a"), 0o001)
+        #expect(access(tree("a"), X_OK) == 0)
+        chmod(tree.path, 0)
+        #expect(access(tree.path, R_OK | W_OK | X_OK) == 0)
       }
     }
 

@@ -17,6 +17,22 @@ func serveGetattr(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ file: UnsafeMutable
   }
 }
 
+/// access(2) and chdir(2), on mounts where the kernel does not check permissions: root's own. Root may do everything but
+/// execute what nobody may, which shells and `which` ask for.
+func serveAccess(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: Int32) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    let inode = try request.inode(id)
+    try inode.lock.withLock { () throws(Errno) in
+      try inode.checkAccessLocked(AccessMask(rawValue: UInt32(wanted)), by: .local(user: 0, group: 0))
+    }
+    reply.success()
+  } catch {
+    reply.error(error)
+  }
+}
+
 func serveSetattr(
   _ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: UnsafeMutablePointer<stat>?, _ fields: Int32,
   _ file: UnsafeMutablePointer<fuse_file_info>?

@@ -10,7 +10,7 @@ internal import SystemPackage
 // errno.
 
 /// libfuse's table. What has no function here is answered with ENOSYS, after which the kernel does not ask again: FLUSH,
-/// FSYNC, FSYNCDIR, ACCESS, IOCTL, POLL, BMAP. Locks have none either, so the kernel keeps them by itself.
+/// FSYNC, FSYNCDIR, IOCTL, POLL, BMAP. Locks have none either, so the kernel keeps them by itself.
 func makeOperations(extendedAttributes: Bool) -> fuse_lowlevel_ops {
   var operations = fuse_lowlevel_ops()
   operations.lookup = serveLookup
@@ -18,6 +18,7 @@ func makeOperations(extendedAttributes: Bool) -> fuse_lowlevel_ops {
   operations.forget_multi = serveForgetMulti
   operations.getattr = serveGetattr
   operations.setattr = serveSetattr
+  operations.access = serveAccess
   operations.readlink = serveReadlink
   operations.mknod = serveMknod
   operations.mkdir = serveMkdir
