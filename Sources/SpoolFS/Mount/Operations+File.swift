@@ -113,7 +113,8 @@ func serveWrite(
 private func append(
   _ bytes: UnsafeRawBufferPointer, to inode: Inode, expectedAt expected: Int64, _ request: Request
 ) throws(Errno) {
-  let offset = try request.files.append(to: inode, bytes, by: request.caller)
+  let offset = try request.files.append(
+    to: inode, bytes, dropsPrivileges: request.writeDropsPrivileges, by: request.caller)
   // Then the kernel has these bytes in the wrong pages. Not told from here: it holds the pages' locks.
   if offset != expected { request.session.notifier.forgetContentsLater(of: inode.id) }
 }

@@ -64,11 +64,13 @@ extension FileSystem {
   /// write(2) with O_APPEND, all or nothing.
   ///
   /// - Returns: the offset that the bytes went to.
-  func append(to inode: Inode, _ bytes: UnsafeRawBufferPointer, by caller: Caller) throws(Errno) -> Int64 {
+  func append(
+    to inode: Inode, _ bytes: UnsafeRawBufferPointer, dropsPrivileges: Bool = false, by caller: Caller
+  ) throws(Errno) -> Int64 {
     let content = try makeContent(of: inode)
     if bytes.isEmpty { return content.size }
     let offset = try content.append(bytes)
-    noteChange(of: inode, dropsPrivileges: false, at: offset, count: bytes.count, by: caller)
+    noteChange(of: inode, dropsPrivileges: dropsPrivileges, at: offset, count: bytes.count, by: caller)
     return offset
   }
 
