@@ -68,9 +68,13 @@ let package = Package(
       name: "DifferentialTests",
       dependencies: ["CHostCalls", "SpoolFS", "SpoolStorage", systemPackage],
       swiftSettings: settings),
+    // Serves mounts for tests that may not serve them in their own process.
+    .executableTarget(
+      name: "MountTestServer", dependencies: ["SpoolFS", "SpoolStorage", systemPackage],
+      path: "Tests/MountTestServer", swiftSettings: settings),
     .testTarget(
       name: "MountTests",
-      dependencies: ["CHostCalls", "SpoolFS", "SpoolStorage", "CSpoolSystem", "CFuse", systemPackage],
+      dependencies: ["CHostCalls", "MountTestServer", "SpoolFS", "SpoolStorage", "CSpoolSystem", "CFuse", systemPackage],
       swiftSettings: settings),
     .testTarget(
       name: "CommandTests",

@@ -54,19 +54,30 @@ extension MountSuites {
       }
     }
 
+    /// A mapping in another process: one may not map files of one's own mount.
     @Test func mappingSeesChanges() async throws {
-      try await withMount { tree in
-        try tree.files.write(pattern(8192), to: "a")
-        let file = try HostFile(tree("a"))
-        let address = mmap(nil, 8192, PROT_READ, MAP_SHARED, file.descriptor, 0)
-        let bytes = UnsafeRawBufferPointer(start: address, count: 8192)
-        defer { munmap(address, 8192) }
-        #expect(bytes.elementsEqual(pattern(8192)))
-        let writer = try tree.files.open("a", .writeOnly)
-        try writer.write([0x42], at: 4100)
-        writer.close()
-        #expect(bytes[4100] == 0x42)
-      }
+      let tree = try await onThread { try MountedTree() }
+      let program = """
+        import mmap, os, sys, time
+        root = sys.argv[1]
+        with open(root + '/a', 'rb') as file: mapped = mmap.mmap(file.fileno(), 8192, prot=mmap.PROT_READ)
+        before = mapped[4100]
+        os.mkdir(root + '/mapped')
+        while not os.path.exists(root + '/changed'): time.sleep(0.001)
+        print(before, mapped[4100])
+        """
+      try await onThread { try tree.files.write(pattern(8192), to: "a") }
+      let output = try await onThreads(
+        { try python(program, tree.path) },
+        {
+          try eventually { tree.files.exists("mapped") }
+          let writer = try tree.files.open("a", .writeOnly)
+          try writer.write([0x42], at: 4100)
+          writer.close()
+          try tree.files.createDirectory(at: "changed")
+        })
+      #expect(output == "\(pattern(8192)[4100]) \(0x42)")
+      try await onThread { tree.end() }
     }
 
     @Test func removalAndRename() async throws {

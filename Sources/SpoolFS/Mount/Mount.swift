@@ -8,9 +8,10 @@ public import SystemPackage
 /// unmounted, or dropped, before the process ends: otherwise a dead mount stays ("Transport endpoint is not connected"),
 /// unless `MountOptions.unmountsWhenProcessDies` was set.
 ///
-/// A process that uses its own mount blocks a thread for each call, as with any filesystem. Its requests are served by
-/// threads of the mount, so that this is safe; but do not do it from where the program may not block, and not while
-/// holding a lock that code running for the mount may want.
+/// A process may use its own mount: each call blocks a thread, as with any filesystem, and threads of the mount serve it.
+/// It must not map files of its own mount into memory, though (mmap(2), `dlopen`, `Data` with `.mappedIfSafe`): the kernel
+/// may then wait for the mount while it holds the lock of the process's address space, which the mount's threads need to
+/// get memory, and nobody goes on. Other processes map as they like.
 public final class Mount: Sendable {
   /// Where it is mounted: absolute, without symbolic links.
   public let path: FilePath

@@ -28,6 +28,18 @@ func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) throws -> Void) a
   }
 }
 
+/// Runs both at a time.
+///
+/// - Returns: what the first one returned.
+func onThreads<Result: Sendable>(
+  _ first: @escaping @Sendable () throws -> Result, _ second: @escaping @Sendable () throws -> Void
+) async throws -> Result {
+  async let other: Void = onThread(second)
+  let result = try await onThread(first)
+  try await other
+  return result
+}
+
 /// Waits until `condition` holds, for what the kernel says later: FORGET, RELEASE, the end of a connection.
 ///
 /// It fails after ten seconds, which is only reached where it would never happen.

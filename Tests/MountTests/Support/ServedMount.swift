@@ -1,0 +1,59 @@
+import Foundation
+import SpoolStorage
+import SystemPackage
+
+@testable import SpoolFS
+
+/// A mount served by another process, for tests that map files.
+///
+/// While it sets up or takes down a mapping, the kernel holds the lock of the process's address space and may wait for
+/// the mount: a server in the same process that needs memory just then waits for that lock, for ever.
+final class ServedMount: Sendable {
+  let path: String
+  private let server: Process
+
+  init(_ storage: SpoolConfiguration = .init(), cache: MountOptions.Cache) throws {
+    path = try MountedTree.makeMountPoint()
+    server = Process()
+    server.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+      .appendingPathComponent("MountTestServer")
+    let threshold =
+      switch storage.threshold {
+      case .bytes(let bytes): String(bytes)
+      default: "unlimited"
+      }
+    server.arguments = [path, cache.rawValue, threshold, storage.memoryBudget.map { String($0) } ?? "default"]
+    let (input, output) = (Pipe(), Pipe())
+    server.standardInput = input
+    server.standardOutput = output
+    try server.run()
+    guard output.fileHandleForReading.availableData.starts(with: "mounted".utf8) else {
+      server.waitUntilExit()
+      rmdir(path)
+      throw Errno.ioError
+    }
+  }
+
+  deinit { end() }
+
+  func end() {
+    (server.standardInput as? Pipe)?.fileHandleForWriting.closeFile()
+    server.waitUntilExit()
+    rmdir(path)
+  }
+
+  /// The path of `name` in the mount.
+  func callAsFunction(_ name: String) -> String { path + "/" + name }
+}
+
+/// Runs `body` on a thread of its own with a fresh mount of another process.
+func withServedMount(
+  _ storage: SpoolConfiguration = .init(), cache: MountOptions.Cache,
+  _ body: @escaping @Sendable (ServedMount) throws -> Void
+) async throws {
+  try await onThread {
+    let mount = try ServedMount(storage, cache: cache)
+    defer { mount.end() }
+    try body(mount)
+  }
+}
