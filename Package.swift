@@ -74,7 +74,9 @@ let package = Package(
       path: "Tests/MountTestServer", swiftSettings: settings),
     .testTarget(
       name: "MountTests",
-      dependencies: ["CHostCalls", "MountTestServer", "SpoolFS", "SpoolStorage", "CSpoolSystem", "CFuse", systemPackage],
+      dependencies: [
+        "CHostCalls", "MountTestServer", "SpoolFS", "SpoolStorage", "CSpoolSystem", "CFuse", systemPackage,
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "CommandTests",
