@@ -61,7 +61,8 @@ struct Leftovers {
   }
 
   private func endUsers() {
-    for signal in [SIGTERM, SIGKILL] {
+    // The last round is for those that only a search without the others finds: they have a mapping and nothing else.
+    for signal in [SIGTERM, SIGKILL, SIGKILL] {
       for user in users.find() { kill(user.process, signal) }
       if keepTrying(for: Self.grace) { return }
     }

@@ -65,7 +65,8 @@ struct MountCommand: ParsableCommand {
     defer { guardian.dismiss() }
     let server = try Server(settings, at: mountPoint)
     guardian.watch(server.entry)
-    if report != nil { LoggingSystem.bootstrap { SystemLogHandler(label: $0) } }
+    let isInBackground = report != nil
+    LoggingSystem.bootstrap { _ in CommandLogHandler(usesSystemLog: isInBackground) }
     do {
       try report?.ready()
     } catch {
@@ -73,43 +74,31 @@ struct MountCommand: ParsableCommand {
       try? server.unmount(lazily: true)
       throw ExitCode(CommandFailure.Kind.other.rawValue)
     }
-    EndOnSignal.start(server)
-    server.waitUntilUnmounted()
+    Self.waitForEnd(of: server)
   }
-}
 
-/// Unmounts when this process is asked to end.
-enum EndOnSignal {
-  static func start(_ server: Server) {
+  /// Returns when the tree is unmounted, by whomever, or this process was asked to end; then the tree is detached from
+  /// whoever still uses it, and they lose their files.
+  private static func waitForEnd(of server: Server) {
     startThread {
-      _ = Signals.next(of: SignalSet([SIGINT, SIGTERM, SIGHUP, SIGQUIT]))
-      let users = MountUsers(of: server.entry)
-      do {
-        try server.unmount(lazily: false)
-      } catch {
-        let names = users.find().map(\.description).joined(separator: ", ")
-        Logger(label: "spoolfs").warning(
-          "ended while \(server.entry.path) was in use\(names.isEmpty ? "" : " by \(names)")")
-        try? server.unmount(lazily: true)
-      }
+      server.waitUntilUnmounted()
+      kill(getpid(), SIGUSR1)
+    }
+    while true {
+      guard let signal = Signals.next(of: SignalSet([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1])) else { continue }
+      guard signal.number == SIGUSR1 else { return end(server) }
+      if signal.sender == getpid() { return }
     }
   }
 
-  private static func startThread(_ body: @escaping @Sendable () -> Void) {
-    let context = Unmanaged.passRetained(Body(body))
-    var thread = pthread_t()
-    pthread_create(
-      &thread, nil,
-      { argument in
-        Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue().run()
-        return nil
-      }, context.toOpaque())
-    pthread_detach(thread)
-  }
-
-  private final class Body: Sendable {
-    let run: @Sendable () -> Void
-
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+  private static func end(_ server: Server) {
+    do {
+      try server.unmount(lazily: false)
+    } catch {
+      let users = MountUsers(of: server.entry).find().map(\.description).joined(separator: ", ")
+      let suffix = users.isEmpty ? "" : " by \(users)"
+      Logger(label: "spoolfs").warning("ended while \(server.entry.path) was in use\(suffix)")
+      try? server.unmount(lazily: true)
+    }
   }
 }

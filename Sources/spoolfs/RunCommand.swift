@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Glibc
+internal import SpoolStorage
 internal import SystemPackage
 
 /// `spoolfs run`: one program with a private TMPDIR.
@@ -55,7 +56,6 @@ struct RunCommand: ParsableCommand {
   func run() throws {
     let settings = try tree.settings()
     let signalMask = Signals.blockAll()
-    let descriptorLimit = DescriptorLimit()
     PrivateDirectory.reclaimStale()
     try Preconditions.check(settings)
     let directory = try PrivateDirectory(openToOthers: settings.allowOther)
@@ -71,8 +71,7 @@ struct RunCommand: ParsableCommand {
       guardian.dismiss()
     }
     let server = try Server(settings, at: directory.mountPoint)
-    let status = runProgram(
-      temporary: directory.mountPoint, signalMask: signalMask, descriptorLimit: descriptorLimit)
+    let status = runProgram(temporary: directory.mountPoint, signalMask: signalMask)
     Leftovers(of: server, policy: leftover).unmount()
     throw ExitCode(status)
   }
@@ -80,12 +79,12 @@ struct RunCommand: ParsableCommand {
   /// Runs the program to its end.
   ///
   /// - Returns: the exit status that tells how it ended, or why it was not started.
-  private func runProgram(temporary: FilePath, signalMask: SignalSet, descriptorLimit: DescriptorLimit) -> Int32 {
+  private func runProgram(temporary: FilePath, signalMask: SignalSet) -> Int32 {
     // The arguments as bytes: the last ones of the command line.
     let arguments = CStrings(Array(CommandLineBytes.arguments.suffix(program.count)))
     let environment = CStrings(Environment.inherited(overriding: ["TMPDIR", "TMP", "TEMP"], with: temporary))
     do {
-      let supervisor = try descriptorLimit.inForce { () throws(Errno) in
+      let supervisor = try DescriptorLimit.withOriginal { () throws(Errno) in
         try Supervisor(arguments: arguments.pointers, environment: environment.pointers, signalMask: signalMask)
       }
       return supervisor.waitUntilEnded().shellStatus

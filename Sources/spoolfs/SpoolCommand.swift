@@ -46,13 +46,15 @@ struct SpoolCommand: ParsableCommand {
       Terminal.note(failure.message)
       return isRun ? RunCommand.ownFailure : failure.kind.rawValue
     }
+    // A subcommand that has said what there was to say.
+    if let code = error as? ExitCode { return code.rawValue }
     let status = exitCode(for: error).rawValue
     let message = fullMessage(for: error)
     guard status != 0 else {
       print(message)
       return 0
     }
-    if !message.isEmpty { Terminal.writeError(message + "\n") }
-    return isRun && !(error is ExitCode) ? RunCommand.ownFailure : status
+    Terminal.writeError(message + "\n")
+    return isRun ? RunCommand.ownFailure : status
   }
 }

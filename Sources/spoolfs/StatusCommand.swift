@@ -112,7 +112,7 @@ struct MountStatus {
       (text, numbers) = ([], nil)
       problem =
         switch error {
-        case Errno.socketNotConnected: "its server has died"
+        case Errno.socketNotConnected, Errno.connectionAbort: "its server has died"
         case Errno.permissionDenied: "it belongs to another user"
         case let error as Errno: error.description
         default: "its numbers make no sense"

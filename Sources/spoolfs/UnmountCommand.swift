@@ -25,7 +25,7 @@ struct UnmountCommand: ParsableCommand {
 
   func run() throws {
     let mount = try OwnMount.at(CommandLineBytes.path(directory))
-    let server = ServerProcess(of: mount)
+    let server = ServerProcess(of: mount.path)
     do {
       try MountPoint.unmount(mount.path, lazily: lazy)
     } catch {

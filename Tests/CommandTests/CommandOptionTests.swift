@@ -138,7 +138,8 @@ extension CommandTests {
     @Test func everyOptionOfTheTreeIsKnownToBoth() throws {
       let options = [
         "--threshold", "unlimited", "--memory", "1g", "--spill-dir", "/var/tmp", "--spill-max", "0", "--size", "50%",
-        "--inodes", "1m", "--mode", "0750", "--lifetime", "close", "--cache", "writethrough", "--allow-other", "-oro",
+        "--inodes", "1m", "--mode", "0750", "--lifetime", "close", "--cache", "writethrough", "--allow-other", "-o",
+        "ro",
       ]
       let run = try #require(try SpoolCommand.parseAsRoot(["run"] + options + ["true"]) as? RunCommand)
       let mount = try #require(try SpoolCommand.parseAsRoot(["mount"] + options + ["/mnt"]) as? MountCommand)

@@ -89,6 +89,21 @@ extension FileDescriptor {
 struct Sandbox: Sendable {
   /// A user without privileges, for tests that run as root.
   static let nobody: uid_t = 65534
+  /// As whom to run what should work for everybody: nil, and `nobody` where we may become that and find `spoolfs`.
+  static let users: [uid_t?] = {
+    let probe = "setpriv --reuid=\(nobody) --regid=\(nobody) --clear-groups test -x '\(executable)' 2>/dev/null"
+    guard getuid() == 0, system(probe) == 0 else { return [nil] }
+    openDeviceToUsers()
+    return [nil, nobody]
+  }()
+
+  /// udev gives /dev/fuse to everybody; where there is none the tests do, until they end.
+  private static func openDeviceToUsers() {
+    guard let status = try? Stat("/dev/fuse"), !status.permissions.contains(.otherReadWrite) else { return }
+    chmod("/dev/fuse", 0o666)
+    atexit { chmod("/dev/fuse", 0o600) }
+  }
+
   /// The variable by which processes of a sandbox are recognised.
   private static let marker = "SPOOLFS_TEST_SANDBOX"
 
@@ -325,7 +340,8 @@ extension FilePath {
   /// Makes the file, or replaces its contents.
   func write(_ bytes: some Sequence<UInt8>) throws {
     let file = try FileDescriptor.open(
-      self, .writeOnly, options: [.create, .truncate, .closeOnExec], permissions: .ownerReadWrite)
+      self, .writeOnly, options: [.create, .truncate, .closeOnExec],
+      permissions: [.ownerReadWrite, .groupRead, .otherRead])
     try file.closeAfter { _ = try file.writeAll(bytes) }
   }
 }

@@ -65,6 +65,8 @@ enum MountDirectory {
   /// Whether the server of the mount at `path` is gone.
   static func isDead(_ path: FilePath) -> Bool {
     var status = stat()
-    return path.withPlatformString { stat($0, &status) } != 0 && errno == ENOTCONN
+    guard path.withPlatformString({ stat($0, &status) }) != 0 else { return false }
+    // ECONNABORTED: it died while it was asked.
+    return errno == ENOTCONN || errno == ECONNABORTED
   }
 }

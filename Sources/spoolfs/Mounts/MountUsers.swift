@@ -24,14 +24,20 @@ struct MountUsers {
     prefix = mount.path.withPlatformString { Array(UnsafeRawBufferPointer(start: $0, count: strlen($0))) }
   }
 
-  /// All users but this process itself.
+  /// Users but this process itself. Those that have nothing but a mapping are only looked for where there are no others:
+  /// to read the mappings of all processes is slow, and waits for those that wait for their own memory.
   ///
   /// - Complexity: O(descriptors and mappings of all processes).
   func find() -> [MountUser] {
+    let users = find(where: uses)
+    return users.isEmpty ? find(where: maps) : users
+  }
+
+  private func find(where isUser: (_ process: FilePath) -> Bool) -> [MountUser] {
     directoryEntries("/proc").compactMap { name in
       guard let process = Int32(name), process != getpid() else { return nil }
       let directory = FilePath("/proc").appending(name)
-      guard uses(directory) else { return nil }
+      guard isUser(directory) else { return nil }
       let command = (try? readFile(directory.appending("comm"))) ?? Array("?".utf8)
       return MountUser(process: process, command: String(decoding: command.prefix { $0 != 10 }, as: UTF8.self))
     }
@@ -39,12 +45,9 @@ struct MountUsers {
 
   private func uses(_ process: FilePath) -> Bool {
     for link in ["cwd", "root", "exe"] where isInside(process.appending(link)) { return true }
-    for name in directoryEntries(process.appending("fd")) {
-      if isInside(process.appending("fd").appending(name), description: process.appending("fdinfo").appending(name)) {
-        return true
-      }
+    return directoryEntries(process.appending("fd")).contains { name in
+      isInside(process.appending("fd").appending(name), description: process.appending("fdinfo").appending(name))
     }
-    return maps(process)
   }
 
   /// Whether the link shows a path in the mount, and, for a descriptor, whether it is of this mount and not of another

@@ -24,19 +24,25 @@ struct PrivateDirectory {
 
   /// Makes a directory with mode 0700, or with 0711 when others are to find the way to the mount in it.
   init(openToOthers: Bool) throws(CommandFailure) {
-    let base = Self.bases()[0]
-    for _ in 0..<TemporaryName.maximumAttempts {
-      let path = base.appending(Self.namePrefix + TemporaryName.random(length: Self.randomLength))
+    var failure = CommandFailure(.other, "there is no directory for the mount point")
+    for base in Self.bases() {
       do {
-        guard let lock = try Self.create(path, openToOthers: openToOthers) else { continue }
-        self.path = path
-        self.lock = lock
+        (path, lock) = try Self.create(in: base, openToOthers: openToOthers)
         return
       } catch {
-        throw CommandFailure(error == .permissionDenied ? .noPermission : .other, "cannot make \(path)", error)
+        let kind = error == .permissionDenied ? CommandFailure.Kind.noPermission : .other
+        failure = CommandFailure(kind, "cannot make a directory in \(base)", error)
       }
     }
-    throw CommandFailure(.other, "cannot find a free name in \(base)")
+    throw failure
+  }
+
+  private static func create(in base: FilePath, openToOthers: Bool) throws(Errno) -> (FilePath, FileDescriptor) {
+    for _ in 0..<TemporaryName.maximumAttempts {
+      let path = base.appending(namePrefix + TemporaryName.random(length: randomLength))
+      if let lock = try create(path, openToOthers: openToOthers) { return (path, lock) }
+    }
+    throw .fileExists
   }
 
   /// Makes and locks the directory. Nil: the name is taken, or somebody cleared the new directory away before the lock.

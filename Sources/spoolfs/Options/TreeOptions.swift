@@ -74,7 +74,7 @@ struct TreeOptions: ParsableArguments {
   var allowOther = false
 
   @Option(
-    name: .customShort("o", allowingJoined: true), parsing: .unconditionalSingleValue,
+    name: .customShort("o"), parsing: .unconditionalSingleValue,
     help: ArgumentHelp(
       """
       Options as in fstab: tmpfs's names (size, nr_blocks, nr_inodes, mode, uid, gid), the flags of any mount (ro, \

@@ -2,12 +2,14 @@ internal import CSpoolSystem
 internal import Glibc
 internal import Logging
 
-/// Writes to syslog(3), which the journal keeps: a process in the background has no other way to tell anything.
-struct SystemLogHandler: LogHandler {
+/// Writes to stderr as the command does, or to syslog(3), which the journal keeps: a process in the background has no
+/// other way to tell anything.
+struct CommandLogHandler: LogHandler {
+  let usesSystemLog: Bool
   var logLevel = Logger.Level.info
   var metadata: Logger.Metadata = [:]
 
-  init(label: String) {}
+  init(usesSystemLog: Bool) { self.usesSystemLog = usesSystemLog }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }
@@ -15,6 +17,7 @@ struct SystemLogHandler: LogHandler {
   }
 
   func log(event: LogEvent) {
+    guard usesSystemLog else { return Terminal.note("\(event.message)") }
     let priority =
       switch event.level {
       case .trace, .debug: LOG_DEBUG
