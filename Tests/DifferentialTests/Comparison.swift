@@ -8,8 +8,6 @@ struct Comparison {
   let steps: Int
   var users = 1
   var largestSize: Int64 = 300_000
-  /// Whether scripts look for holes.
-  var seeks = true
   /// Steps between two comparisons of everything.
   var snapshotEvery = 500
 
@@ -20,7 +18,7 @@ struct Comparison {
 
   /// Preconditions: the thread has a root of its own (`onThread`).
   func run(_ subject: some Subject, _ reference: some Subject) {
-    var generator = ScriptGenerator(seed: seed, users: users, largestSize: largestSize, seeks: seeks)
+    var generator = ScriptGenerator(seed: seed, users: users, largestSize: largestSize)
     var history: [String] = []
     for step in 0..<steps {
       let operation = generator.next()

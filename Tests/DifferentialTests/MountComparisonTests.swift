@@ -11,15 +11,14 @@ struct MountComparisonTests {
   func root(cache: MountOptions.Cache, threshold: Int64) throws {
     let seed = Comparison.firstSeed &+ UInt64(threshold % 7)
     let options = MountOptions(cache: cache)
-    try compare(Comparison(seed: seed, steps: 8_000, seeks: cache != .writeback), threshold: threshold, options)
+    try compare(Comparison(seed: seed, steps: 8_000), threshold: threshold, options)
   }
 
   @Test("as several users, checked by the kernel", arguments: MountOptions.Cache.allCases)
   func severalUsers(cache: MountOptions.Cache) throws {
     let options = MountOptions(cache: cache, allowOther: true)
     let comparison = Comparison(
-      seed: Comparison.firstSeed &+ 100, steps: 8_000, users: scriptUsers.count, largestSize: 50_000,
-      seeks: cache != .writeback)
+      seed: Comparison.firstSeed &+ 100, steps: 8_000, users: scriptUsers.count, largestSize: 50_000)
     try compare(comparison, threshold: 30_000, options)
   }
 

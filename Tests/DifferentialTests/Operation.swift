@@ -83,10 +83,7 @@ struct ScriptGenerator {
   /// tmpfs calls pages that were only allocated holes; we call them data. So a script has plain allocations or seeks.
   private let allocates: Bool
 
-  private let seeks: Bool
-
-  init(seed: UInt64, users: Int, largestSize: Int64, seeks: Bool = true) {
-    self.seeks = seeks
+  init(seed: UInt64, users: Int, largestSize: Int64) {
     random = SeededGenerator(seed: seed)
     self.users = users
     self.largestSize = largestSize
@@ -156,7 +153,7 @@ struct ScriptGenerator {
     case 89..<92: space()
     case 92..<95: .copy(from: slot(), offset(), to: slot(), offset(), count: count())
     case 95..<97 where users > 1: .become(Int.random(in: 0..<users, using: &random))
-    default: allocates || !seeks ? .stat(path()) : .seek(slot(), offset: offset(), whence: pick([3, 4]))
+    default: allocates ? .stat(path()) : .seek(slot(), offset: offset(), whence: pick([3, 4]))
     }
   }
 

@@ -17,6 +17,30 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
     case closed(Inode)
     /// All bytes of a file.
     case contents(of: UInt64)
+    /// A search for data or holes, answered when the kernel has written back what it holds of the file.
+    case seek(UnansweredSeek)
+  }
+
+  /// A request that waits for its answer.
+  final class UnansweredSeek {
+    let inode: Inode
+    let offset: Int64
+    let whence: Int32
+    /// An answer goes the way its request came.
+    private let worker: Worker
+    private var reply: Reply?
+
+    init(_ reply: consuming Reply, to worker: Worker, _ inode: Inode, from offset: Int64, whence: Int32) {
+      self.reply = consume reply
+      self.worker = worker
+      self.inode = inode
+      self.offset = offset
+      self.whence = whence
+    }
+
+    func answer(from files: FileSystem) {
+      worker.withThread { reply.take()?.seek(files, inode, from: offset, whence: whence) }
+    }
   }
 
   private unowned let session: Session
@@ -76,6 +100,12 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
 
   func forgetContentsLater(of inode: UInt64) { announceLater(.contents(of: inode)) }
 
+  /// Where the kernel holds data that the tree has not seen, holes are known only after that has come. A request's own
+  /// thread cannot wait for it: it may be the one that has to take it.
+  func seekLater(_ reply: consuming Reply, to worker: Worker, _ inode: Inode, from offset: Int64, whence: Int32) {
+    announceLater(.seek(UnansweredSeek(reply, to: worker, inode, from: offset, whence: whence)))
+  }
+
   private func waitForNext() -> Announcement? {
     while true {
       let seen = queueChanged.current()
@@ -94,6 +124,10 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
       contentsChanged(of: inode, at: 0, count: 0)
     case .closed(let inode):
       removeClosed(inode)
+    case .seek(let seek):
+      // Forgetting pages writes them back first.
+      contentsChanged(of: seek.inode.id, at: 0, count: 0)
+      if let (files, _) = filesWhileConnected() { seek.answer(from: files) }
     }
   }
 

@@ -107,9 +107,8 @@ struct Negotiation {
   /// Without OPEN nothing can ask for direct I/O, and nobody sees a close.
   func servesOpen(_ lifetime: FileSystem.Lifetime) -> Bool { cache == .none || lifetime == .close }
 
-  /// What is dirty in the page cache is unknown here, so under a writeback cache the kernel's own answer (all data) is
-  /// the true one.
-  var servesSeek: Bool { !agreed.contains(.writebackCache) }
+  /// Whether the kernel may hold data that the tree has not seen.
+  var kernelHoldsData: Bool { agreed.contains(.writebackCache) }
 
   /// FOPEN_ flags of the answer to OPEN and CREATE.
   var openFlags: UInt32 {

@@ -169,11 +169,25 @@ func serveLseek(
   let request = Request(handle!)
   let reply = Reply(handle!)
   do throws(Errno) {
-    guard request.session.negotiation.servesSeek else { throw .noFunction }
-    let place = try request.files.seek(request.inode(id), from: Int64(offset), whence: whence)
-    reply.value(fuse_lseek_out(offset: UInt64(place)))
+    let inode = try request.inode(id)
+    if request.session.negotiation.kernelHoldsData {
+      request.session.notifier.seekLater(reply, to: request.worker, inode, from: Int64(offset), whence: whence)
+    } else {
+      reply.seek(request.files, inode, from: Int64(offset), whence: whence)
+    }
   } catch {
     reply.error(error)
+  }
+}
+
+extension Reply {
+  /// Answers with the place of the next data or hole.
+  consuming func seek(_ files: FileSystem, _ inode: Inode, from offset: Int64, whence: Int32) {
+    do throws(Errno) {
+      value(fuse_lseek_out(offset: UInt64(try files.seek(inode, from: offset, whence: whence))))
+    } catch {
+      self.error(error)
+    }
   }
 }
 

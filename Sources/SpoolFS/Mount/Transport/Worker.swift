@@ -4,8 +4,9 @@ internal import Glibc
 /// The seam between a session and what carries its messages: one per thread that takes requests.
 ///
 /// A transport subclasses it, fills a buffer with one message as the kernel sent it, and calls
-/// `session.process(_:on:)`. The answer comes back through `send` on the same thread before `process` returns; a request
-/// that wants no answer sends none.
+/// `session.process(_:on:)`. The answer comes back through `send` on the same thread before `process` returns, but for a
+/// search for holes under a writeback cache, which the notifier's thread answers later, also through `send`. A request that
+/// wants no answer sends none.
 class Worker: @unchecked Sendable {
   // @unchecked: all but the counters belongs to the one thread that runs the worker.
 
