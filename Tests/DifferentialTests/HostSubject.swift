@@ -174,7 +174,8 @@ final class HostSubject: Subject {
   private func describe(_ found: host_stat) -> String {
     let isLockingBit = found.mode & (S_IFMT | 0o2010) == S_IFREG | 0o2000
     return StatText(
-      mode: isLockingBit && !comparesLockingBit ? found.mode & ~0o2000 : found.mode, links: found.link_count, user: found.user, group: found.group, device: found.device,
+      mode: isLockingBit && !comparesLockingBit ? found.mode & ~0o2000 : found.mode, links: found.link_count,
+      user: found.user, group: found.group, device: found.device,
       size: found.size, blocks: comparesBlocks ? found.blocks : nil
     ).description
   }
