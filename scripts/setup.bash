@@ -8,7 +8,7 @@ build_packages=(
 
 # The programs that the tests run in a mount, and those that the tests are made with.
 test_packages=(
-  e2fsprogs fio gcc libc6-dev libpython3-testsuite make mount procps python3 sqlite3 tar util-linux
+  e2fsprogs gcc git libc6-dev make mount procps python3 sqlite3 tar util-linux
 )
 
 fail() {
@@ -38,6 +38,12 @@ install() {
   log=$("${as_root[@]}" apt-get update -qq 2>&1 \
     && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" 2>&1) \
     || fail "cannot install ${missing[*]}:"$'\n'"$log"
+}
+
+# Python's own tests are in a package that is named for its version.
+install_python_tests() {
+  command -v dpkg-query >/dev/null || return 0
+  install "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
 }
 
 # Swift comes from https://www.swift.org/install: Debian has no package of it.
