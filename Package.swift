@@ -60,6 +60,9 @@ let package = Package(
       name: "SpoolStorageTests", dependencies: ["SpoolStorage", "CSpoolSystem", systemPackage],
       swiftSettings: settings),
     .testTarget(
+      name: "TemporaryFilesTests", dependencies: ["TemporaryFiles", systemPackage],
+      swiftSettings: settings),
+    .testTarget(
       name: "SpoolFSTests", dependencies: ["SpoolFS", "SpoolStorage", "CSpoolSystem", systemPackage],
       swiftSettings: settings),
     // System calls of the host, for comparing it with the tree.
