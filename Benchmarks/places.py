@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pathlib
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 class Unsupported(Exception):
     """The place cannot do what a case asks of it."""
+
+
+class CaseFailed(Exception):
+    """A program of a case failed in the place."""
 
 
 class Place:
@@ -43,8 +46,12 @@ class Place:
         self._agent.stdin.flush()
         answer = self._answer()
         if answer["status"] != 0:
-            raise RuntimeError(f"{self.name}: {shlex.join(map(str, command))}: {answer['errors'].strip()}")
+            raise CaseFailed(f"{command[0]}: {(answer['errors'].splitlines() or ['no message'])[0]}")
         return answer["seconds"], answer["output"]
+
+    def clear(self):
+        """Removes everything in the place, after a case that failed."""
+        self.run("find", self.directory, "-mindepth", "1", "-delete")
 
     def close(self):
         self._agent.stdin.close()
@@ -107,7 +114,7 @@ class Places(contextlib.ExitStack):
 
     def add_memfs(self, name, source, options=()):
         """libfuse's example of a memory filesystem, compiled from `source`, in its default configuration."""
-        program = self.scratch / "memfs_ll"
+        program = self.scratch / "memfs_program"
         if not program.exists():
             flags = subprocess.run(
                 ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True
