@@ -1,3 +1,4 @@
+import Glibc
 import SystemPackage
 import Testing
 
@@ -46,9 +47,9 @@ extension CommandTests {
       }
     }
 
-    @Test(arguments: Sandbox.places)
-    func gccAndMakeBuild(in place: Place) async throws {
-      try await Sandbox.with { sandbox in
+    @Test(arguments: Sandbox.places, Sandbox.users)
+    func gccAndMakeBuild(in place: Place, as user: uid_t?) async throws {
+      try await Sandbox.with(user: user) { sandbox in
         let makefile = try sandbox.file("Makefile", Self.makefile)
         try await sandbox.expectSameAsOnDisk(
           """
