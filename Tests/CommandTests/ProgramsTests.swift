@@ -55,7 +55,8 @@ extension Sandbox {
     try #require(expected.succeeded, "on disk: \(expected.testDescription)")
     let actual = try await perform(script, arguments, in: place)
     #expect(actual.succeeded, "\(actual.testDescription)")
-    #expect(actual.output == expected.output, "on disk: \(expected.testDescription)\nhere: \(actual.testDescription)")
+    let isSame = actual.output == expected.output
+    #expect(isSame, "on disk: \(expected.testDescription)\nhere: \(actual.testDescription)")
   }
 }
 
