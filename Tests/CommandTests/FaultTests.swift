@@ -44,7 +44,7 @@ extension CommandTests {
     func aKilledMountGoesAway(of user: uid_t?) async throws {
       try await Sandbox.with(user: user) { sandbox in
         try await sandbox.mount(["--threshold=64k", "--memory=8m"])
-        try await sandbox.run("dd", ["if=/dev/zero", "of=file", "bs=1M", "count=1"], in: sandbox.mountPoint)
+        try await sandbox.run("dd", ["if=/dev/zero", "of=\(sandbox.mountPoint)/file", "bs=1M", "count=1"])
         let servers = sandbox.servers
         try #require(servers.count == 1)
         kill(servers[0], SIGKILL)
@@ -60,7 +60,8 @@ extension CommandTests {
     @Test func aKilledMountInUseGoesAway() async throws {
       try await Sandbox.with { sandbox in
         try await sandbox.mount([])
-        let script = "while [ -e . ]; do sleep 0.05; done"
+        // What is cached would go on to be there.
+        let script = "while mkdir d && rmdir d; do sleep 0.05; done"
         _ = try await sandbox.withRunning("sh", ["-c", script], in: sandbox.mountPoint) { _ in
           try #require(sandbox.servers.count == 1)
           kill(sandbox.servers[0], SIGKILL)
@@ -75,7 +76,7 @@ extension CommandTests {
         let ready = sandbox.work.appending("ready").string
         let script = """
           cd "$TMPDIR" && head -c 1000000 /dev/zero > file && pwd -P > "$1.part" && mv "$1.part" "$1"
-          while [ -e file ]; do sleep 0.05; done
+          while mkdir d && rmdir d; do sleep 0.05; done
           """
         let arguments = ["run", "--threshold=64k", "--", "sh", "-c", script, "sh", ready]
         let run = try await sandbox.withRunning(Sandbox.executable.string, arguments) { program in
