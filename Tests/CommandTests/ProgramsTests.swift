@@ -56,7 +56,8 @@ extension Sandbox {
     let actual = try await perform(script, arguments, in: place)
     #expect(actual.succeeded, "\(actual.testDescription)")
     let isSame = actual.output == expected.output
-    #expect(isSame, "on disk: \(expected.testDescription)\nhere: \(actual.testDescription)")
+    let differences = actual.text.split(separator: "\n").difference(from: expected.text.split(separator: "\n"))
+    #expect(isSame, "other than on disk: \(Array(differences.prefix(20)))")
   }
 }
 
