@@ -107,12 +107,15 @@ extension PrivateDirectory {
   }
 
   /// Unmounts and removes the directory at `path` if it is one of this user's whose owner is dead.
-  static func reclaim(_ path: FilePath) {
+  ///
+  /// - Parameter ownerIsEnding: wait for its lock: a process that is killed closes its descriptors one after another,
+  ///   and the one that tells of its end may be gone before the one with the lock.
+  static func reclaim(_ path: FilePath, ownerIsEnding: Bool = false) {
     var status = stat()
     guard let directory = try? open(path) else { return }
     defer { try? directory.close() }
     guard fstat(directory.rawValue, &status) == 0, status.st_uid == geteuid(),
-      flock(directory.rawValue, LOCK_EX | LOCK_NB) == 0
+      flock(directory.rawValue, ownerIsEnding ? LOCK_EX : LOCK_EX | LOCK_NB) == 0
     else { return }
     let mountPoint = mountPoint(in: path)
     while let mount = try? MountTable.top(at: mountPoint), mount.isSpoolFS {

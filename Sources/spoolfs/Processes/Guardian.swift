@@ -52,7 +52,7 @@ struct Guardian {
     let message = (try? FileDescriptor(rawValue: 3).readToEnd()) ?? []
     guard message.last != goodbye else { return }
     if let directory {
-      PrivateDirectory.reclaim(directory)
+      PrivateDirectory.reclaim(directory, ownerIsEnding: true)
       return
     }
     guard let mount = try? MountTable.top(at: mountPoint), mount.isSpoolFS, message.elementsEqual(device(mount).utf8)
