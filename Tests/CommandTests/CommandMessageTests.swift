@@ -204,6 +204,18 @@ extension CommandTests {
       }
     }
 
+    @Test(.enabled(if: getuid() == 0, "only root can do without"))
+    func rootNeedsNoFusermount() async throws {
+      try await Sandbox.with { sandbox in
+        let environment = ["PATH": "/nonexistent"]
+        for arguments in [
+          ["mount", sandbox.mountPoint.string], ["unmount", sandbox.mountPoint.string], ["run", "/bin/true"],
+        ] {
+          try await sandbox.spoolfs(arguments, environment: environment).expect("")
+        }
+      }
+    }
+
     @Test(.enabled(if: Sandbox.users.count > 1, "takes a user without privileges"))
     func allowOtherIsForRoot() async throws {
       let configuration = String(decoding: FilePath("/etc/fuse.conf").bytes, as: UTF8.self)

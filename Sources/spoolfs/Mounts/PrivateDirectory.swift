@@ -12,6 +12,7 @@ internal import TemporaryFiles
 struct PrivateDirectory {
   private static let namePrefix = "spoolfs-"
   private static let randomLength = 8
+  private static let standardBase: FilePath = "/tmp"
   /// The longest path of a directory that ours may be in.
   private static let maximumBaseLength = 40
 
@@ -25,7 +26,8 @@ struct PrivateDirectory {
   /// Makes a directory with mode 0700, or with 0711 when others are to find the way to the mount in it.
   init(openToOthers: Bool) throws(CommandFailure) {
     var failure = CommandFailure(.other, "there is no directory for the mount point")
-    for base in Self.bases() {
+    // A runtime directory is closed to others.
+    for base in openToOthers ? [Self.standardBase] : Self.bases() {
       do {
         (path, lock) = try Self.create(in: base, openToOthers: openToOthers)
         return
@@ -45,21 +47,31 @@ struct PrivateDirectory {
     throw .fileExists
   }
 
-  /// Makes and locks the directory. Nil: the name is taken, or somebody cleared the new directory away before the lock.
+  /// Makes and locks the directory. Nil: the name is taken, or somebody who takes the new directory for a dead one's
+  /// clears it away before it is locked.
   private static func create(_ path: FilePath, openToOthers: Bool) throws(Errno) -> FileDescriptor? {
-    let mode: mode_t = openToOthers ? 0o711 : 0o700
     guard path.withPlatformString({ mkdir($0, 0o700) }) == 0 else {
       if errno == EEXIST { return nil }
       throw Errno(rawValue: errno)
     }
-    guard let lock = try? open(path) else { return nil }
-    let inner = mountPoint(in: path).withPlatformString { name in
-      flock(lock.rawValue, LOCK_EX | LOCK_NB) == 0 && mkdir(name, 0o700) == 0
-        && fchmod(lock.rawValue, mode) == 0
+    var lock: FileDescriptor?
+    do throws(Errno) {
+      let directory = try open(path)
+      lock = directory
+      try succeed(flock(directory.rawValue, LOCK_EX | LOCK_NB))
+      try succeed(mountPoint(in: path).withPlatformString { mkdir($0, 0o700) })
+      try succeed(fchmod(directory.rawValue, openToOthers ? 0o711 : 0o700))
+      return directory
+    } catch {
+      try? lock?.close()
+      if error == .noSuchFileOrDirectory || error == .wouldBlock { return nil }
+      removeEmpty(path)
+      throw error
     }
-    if inner { return lock }
-    try? lock.close()
-    return nil
+  }
+
+  private static func succeed(_ result: Int32) throws(Errno) {
+    if result != 0 { throw Errno(rawValue: errno) }
   }
 
   /// Removes the directory, from which nothing may be mounted any more.
@@ -70,14 +82,14 @@ struct PrivateDirectory {
 
   /// The directories that ours are made in, the first one by preference.
   private static func bases() -> [FilePath] {
-    guard let value = getenv("XDG_RUNTIME_DIR") else { return ["/tmp"] }
+    guard let value = getenv("XDG_RUNTIME_DIR") else { return [standardBase] }
     let base = FilePath(platformString: value)
     var status = stat()
     guard base.isAbsolute, strlen(value) <= maximumBaseLength, base.withPlatformString({ stat($0, &status) }) == 0,
       status.st_uid == geteuid(), status.st_mode & S_IFMT == S_IFDIR,
       base.withPlatformString({ access($0, W_OK | X_OK) }) == 0
-    else { return ["/tmp"] }
-    return [base, "/tmp"]
+    else { return [standardBase] }
+    return [base, standardBase]
   }
 
   private static func open(_ path: FilePath) throws(Errno) -> FileDescriptor {
