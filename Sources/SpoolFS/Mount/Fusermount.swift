@@ -51,7 +51,8 @@ enum Fusermount {
     close(own)
     let status = wait(for: process)
     if device >= 0 { return Result(device: device, guardian: nil) }
-    throw failure(status, reason: text(of: errors), operation: "mount", path: path, code: .mountRefused)
+    let reason = text(of: errors)
+    throw failure(status, reason: reason, operation: "mount", path: path, code: refusal(reason))
   }
 
   static func unmount(_ path: FilePath, lazily: Bool) throws(SpoolFSError) {
@@ -60,8 +61,8 @@ enum Fusermount {
     let arguments = ["-u"] + (lazily ? ["-z"] : []) + ["--"]
     let process = try spawn(arguments, inheriting: nil, errors: errors, path: path, operation: "unmount")
     let status = wait(for: process)
-    if status == 0 { return }
     let reason = text(of: errors)
+    if status == 0 || (status == nil && reason.isEmpty) { return }
     // It has no status of its own for this.
     let isBusy = reason.contains("resource busy")
     throw failure(status, reason: reason, operation: "unmount", path: path, code: isBusy ? .busy : .failed)
@@ -105,11 +106,12 @@ enum Fusermount {
     return process
   }
 
-  /// The exit status; 128 and the signal's number where it was killed; 0 where the program has SIGCHLD ignored.
-  private static func wait(for process: pid_t) -> Int32 {
+  /// The exit status; 128 and the signal's number where it was killed; nil where the program ignores SIGCHLD, and nobody
+  /// can tell.
+  private static func wait(for process: pid_t) -> Int32? {
     var status: Int32 = 0
     while waitpid(process, &status, 0) < 0 {
-      if errno != EINTR { return 0 }
+      if errno != EINTR { return nil }
     }
     return status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
   }
@@ -120,11 +122,19 @@ enum Fusermount {
     return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
   }
 
+  /// Why it did not mount: it has no status of its own for each reason.
+  private static func refusal(_ reason: String) -> SpoolFSError.Code {
+    if reason.contains("device not found") { return .deviceMissing }
+    if reason.contains("/dev/fuse: Permission denied") { return .devicePermission }
+    if reason.contains("no write access") { return .permissionDenied }
+    return .mountRefused
+  }
+
   private static func failure(
-    _ status: Int32, reason: String, operation: String, path: FilePath, code: SpoolFSError.Code
+    _ status: Int32?, reason: String, operation: String, path: FilePath, code: SpoolFSError.Code
   ) -> SpoolFSError {
     let lines = reason.split(separator: "\n").map(String.init)
-    let message = lines.isEmpty ? "fusermount3 ended with status \(status)" : lines.joined(separator: "; ")
+    let message = lines.isEmpty ? "fusermount3 ended with status \(status ?? -1)" : lines.joined(separator: "; ")
     return SpoolFSError(
       code, operation: operation, path: path, errno: code == .busy ? .resourceBusy : nil, message: message)
   }

@@ -62,14 +62,22 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
 
   /// Starts the thread for later announcements.
   func start() throws(Errno) {
-    try WorkerThread.start(named: "spoolfs/notify") { [self] in
-      while let next = waitForNext() { announce(next) }
+    // It holds the session, which what it has in hand may need to its end.
+    try WorkerThread.start(named: "spoolfs/notify") { [self, session] in
+      while let batch = waitForMore() { batch.forEach(announce) }
+      withExtendedLifetime(session) {}
     }
   }
 
   /// Ends the thread; later calls do nothing. The session may be closed then.
   func stop() {
-    queueLock.withLock { isStopped = true }
+    let left = queueLock.withLock {
+      isStopped = true
+      defer { queue = [] }
+      return queue
+    }
+    // Requests among them answer EIO, which nobody hears any more.
+    _ = consume left
     queueChanged.signal()
     connection.withExclusiveLock { isConnected = false }
   }
@@ -94,7 +102,7 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
   // MARK: - Later, from the notifier's thread
 
   func announceLater(_ announcement: Announcement) {
-    queueLock.withLock { queue.append(announcement) }
+    queueLock.withLock { if !isStopped { queue.append(announcement) } }
     queueChanged.signal()
   }
 
@@ -106,14 +114,16 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
     announceLater(.seek(UnansweredSeek(reply, to: worker, inode, from: offset, whence: whence)))
   }
 
-  private func waitForNext() -> Announcement? {
+  /// - Returns: what there is to announce; nil at the end.
+  private func waitForMore() -> [Announcement]? {
     while true {
       let seen = queueChanged.current()
-      let (next, isStopped) = queueLock.withLock {
-        (queue.isEmpty ? nil : queue.removeFirst(), self.isStopped)
+      let (batch, isStopped) = queueLock.withLock {
+        defer { queue = [] }
+        return (queue, self.isStopped)
       }
       if isStopped { return nil }
-      if let next { return next }
+      if !batch.isEmpty { return batch }
       queueChanged.wait(after: seen)
     }
   }

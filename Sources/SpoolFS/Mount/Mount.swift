@@ -37,6 +37,7 @@ public final class Mount: Sendable {
   deinit {
     // Lazily, since nobody is there to be told that it is busy.
     if !session.hasEnded { try? unmount(lazily: true) }
+    guardian.dismiss()
   }
 
   /// What the kernel asked for, and what it was told.
@@ -54,7 +55,8 @@ public final class Mount: Sendable {
   ///
   /// - Parameter lazily: take it out of the tree of directories now, and serve whoever still uses it until they have
   ///   gone (MNT_DETACH).
-  /// - Throws: `.busy` where somebody uses it and `lazily` is false; the mount then works on.
+  /// - Throws: `.busy` where somebody uses it and `lazily` is false, or has mounted something on top; the mount then works
+  ///   on.
   public func unmount(lazily: Bool = false) throws(SpoolFSError) {
     if !session.hasEnded, try isMounted() {
       do throws(SpoolFSError) {
@@ -76,17 +78,26 @@ public final class Mount: Sendable {
     guardian.dismiss()
   }
 
-  /// Whether it is this mount that is visible at `path`.
+  /// Whether the mount is there still.
+  ///
+  /// - Throws: `.busy` where another mount covers it, which must not be unmounted in its place.
   private func isMounted() throws(SpoolFSError) -> Bool {
+    let mounts: [MountEntry]
     do throws(Errno) {
-      guard let top = try MountTable.top(at: path) else { return false }
-      return (top.major, top.minor) == deviceNumber
+      mounts = try MountTable.entries().filter { $0.path == path }
     } catch {
       throw SpoolFSError(errno: error, operation: "read the mount table for", path: path)
     }
+    guard let own = mounts.lastIndex(where: { ($0.major, $0.minor) == deviceNumber }) else { return false }
+    if own == mounts.count - 1 { return true }
+    throw SpoolFSError(
+      .busy, operation: "unmount", path: path, errno: .resourceBusy, message: "another mount is on top of it")
   }
 
   // MARK: - Making
+
+  /// One for each core, and two for requests that wait for a disk: they must not keep the others waiting.
+  private static var defaultWorkers: Int { max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN))) + 2 }
 
   private static func connect(
     _ files: FileSystem, at path: FilePath, _ options: MountOptions
@@ -96,7 +107,7 @@ public final class Mount: Sendable {
     let guardian = GuardianSlot(mounted.guardian)
     do throws(Errno) {
       let session = Session(files, device: mounted.device, cache: options.cache)
-      try session.open(workerCount: options.workers ?? max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+      try session.open(workerCount: options.workers ?? Self.defaultWorkers)
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
       if geteuid() == 0 { BackingDevice.raiseLimits(major: entry.major, minor: entry.minor) }
       return (session, (entry.major, entry.minor), guardian)

@@ -61,7 +61,7 @@ public struct MountOptions: Sendable {
   /// libfuse's `auto_unmount` does it, so it is needed even by root.
   public var unmountsWhenProcessDies: Bool
 
-  /// Threads that serve requests; nil: as many as cores, at least two.
+  /// Threads that serve requests; nil: two more than there are cores.
   public var workers: Int?
 
   /// What the kernel calls the filesystem's type: `fuse.` and this.
