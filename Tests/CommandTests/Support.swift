@@ -84,6 +84,20 @@ extension FileDescriptor {
   }
 }
 
+/// udev gives /dev/fuse to everybody; where there is none the tests do, until the last of them that run at the same time
+/// ends.
+private enum FuseDevice {
+  /// Held with a shared lock by all test processes.
+  private static let descriptor = open("/dev/fuse", O_RDWR | O_CLOEXEC)
+
+  static func openToUsers() {
+    flock(descriptor, LOCK_SH)
+    guard let status = try? Stat("/dev/fuse"), !status.permissions.contains(.otherReadWrite) else { return }
+    chmod("/dev/fuse", 0o666)
+    atexit { if flock(FuseDevice.descriptor, LOCK_EX | LOCK_NB) == 0 { chmod("/dev/fuse", 0o600) } }
+  }
+}
+
 /// The place of one test: a directory with a mount point, a spill directory and a runtime directory of its own, known to
 /// every program that the test starts, so that what is left behind can be told from what other tests do.
 struct Sandbox: Sendable {
@@ -93,16 +107,9 @@ struct Sandbox: Sendable {
   static let users: [uid_t?] = {
     let probe = "setpriv --reuid=\(nobody) --regid=\(nobody) --clear-groups test -x '\(executable)' 2>/dev/null"
     guard getuid() == 0, system(probe) == 0 else { return [nil] }
-    openDeviceToUsers()
+    FuseDevice.openToUsers()
     return [nil, nobody]
   }()
-
-  /// udev gives /dev/fuse to everybody; where there is none the tests do, until they end.
-  private static func openDeviceToUsers() {
-    guard let status = try? Stat("/dev/fuse"), !status.permissions.contains(.otherReadWrite) else { return }
-    chmod("/dev/fuse", 0o666)
-    atexit { chmod("/dev/fuse", 0o600) }
-  }
 
   /// The variable by which processes of a sandbox are recognised.
   private static let marker = "SPOOLFS_TEST_SANDBOX"
@@ -156,6 +163,7 @@ struct Sandbox: Sendable {
       guard mkdir(path.string, 0o700) == 0 else { throw Errno(rawValue: errno) }
     }
     if let user {
+      FuseDevice.openToUsers()
       for path in [directory, mountPoint, spillDirectory, runtimeDirectory, work] {
         guard chown(path.string, user, user) == 0 else { throw Errno(rawValue: errno) }
       }
@@ -198,16 +206,11 @@ struct Sandbox: Sendable {
   ) async throws -> (outcome: Outcome, result: Result) {
     let captured = CapturedOutput()
     defer { captured.close() }
-    var options = PlatformOptions()
-    if let user {
-      options.userID = user
-      options.groupID = user
-      options.supplementaryGroups = []
-    }
+    let words = commandLine(program, arguments)
     let finished = try await Subprocess.run(
-      program.contains("/") ? .path(FilePath(program)) : .name(program), arguments: Arguments(arguments),
-      environment: self.environment(adding: environment), workingDirectory: workingDirectory ?? work,
-      platformOptions: options, input: .none,
+      words[0].contains("/") ? .path(FilePath(words[0])) : .name(words[0]),
+      arguments: Arguments(Array(words.dropFirst())),
+      environment: self.environment(adding: environment), workingDirectory: workingDirectory ?? work, input: .none,
       output: .fileDescriptor(captured.output.descriptor, closeAfterSpawningProcess: false),
       error: .fileDescriptor(captured.errors.descriptor, closeAfterSpawningProcess: false)
     ) { execution in
@@ -216,6 +219,15 @@ struct Sandbox: Sendable {
     let outcome = Outcome(
       status: finished.terminationStatus, output: captured.output.contents, errorOutput: captured.errors.contents)
     return (outcome, finished.closureResult)
+  }
+
+  /// The program as the sandbox's user.
+  ///
+  /// Not by Subprocess's `userID`: it calls setgroups(3) after a bare clone3(2), and glibc then waits in the child, now
+  /// and then, for threads that only the parent has.
+  private func commandLine(_ program: String, _ arguments: [String]) -> [String] {
+    guard let user else { return [program] + arguments }
+    return ["/usr/bin/setpriv", "--reuid=\(user)", "--regid=\(user)", "--clear-groups", "--", program] + arguments
   }
 
   private func environment(adding changes: [String: String?]) -> Environment {
