@@ -1,3 +1,4 @@
+import Foundation
 import SpoolStorage
 import SystemPackage
 import Testing
@@ -92,6 +93,53 @@ struct NamespaceTests {
     #expect(tree.statistics().freeInodes == 0)
     try tree.remove("b")
     try tree.create("d", in: tree.root)
+  }
+
+  @Test("a further name counts as an inode, as on tmpfs")
+  func linksCount() throws {
+    let tree = try makeTree(inodeLimit: 5)
+    try tree.write([1], to: "a")
+    try tree.createHardLink(at: "b", to: "a")
+    try tree.createHardLink(at: "c", to: "a")
+    #expect(errno { try tree.createHardLink(at: "d", to: "a") } == .noSpace)
+    try tree.rename("b", to: "c")  // two names of one file: nothing happens
+    #expect(tree.quota.count == 5)
+    try tree.remove("c")
+    try tree.write([2], to: "e")
+    try tree.rename("e", to: "b")
+    #expect(tree.quota.count == 4)
+    try tree.remove("a")
+    try tree.remove("b")
+    #expect(tree.quota.count == 2)
+  }
+
+  @Test("a removed file gets no new name, one made with O_TMPFILE does")
+  func linkWithoutName() throws {
+    let tree = try makeTree()
+    let file = try tree.create("f", in: tree.root)
+    try tree.remove("f")
+    func link(_ inode: Inode) throws {
+      try withName("g") { try tree.link(inode, as: $0, in: tree.root, by: rootCaller) }
+    }
+    #expect(errno { try link(file) } == .noSuchFileOrDirectory)
+    try link(tree.createUnnamed(in: tree.root, mode: 0o600, by: rootCaller))
+    #expect(try tree.metadata(of: "g").linkCount == 1)
+    try tree.remove("g")
+  }
+
+  @Test("space of a removed file that the kernel still knows is waited for")
+  func reclaim() throws {
+    let tree = try makeTree(sizeLimit: 8192)
+    try tree.write(Array(repeating: 1, count: 8192), to: "f")
+    var file: Inode? = try tree.lookup("f", in: tree.root)
+    tree.remember(file!)
+    let id = file!.id
+    file = nil
+    try tree.remove("f")
+    #expect(tree.quota.isReclaiming)
+    Thread.detachNewThread { tree.forget(id, 1) }
+    try tree.write(Array(repeating: 2, count: 8192), to: "g")
+    #expect(tree.quota.orphanCount == 0)
   }
 
   @Test("an unlinked file lives while somebody holds it, and its space is free afterwards")

@@ -61,6 +61,16 @@ struct StatusTests {
     #expect(object.json == #"{"a\"\\":"\u000a\udcff\#u{e9}x\#u{1f600}\udcc3","n":-1,"o":{},"z":null}"#)
   }
 
+  @Test("limits may be as large as numbers go")
+  func largestLimits() throws {
+    var storage = SpoolConfiguration()
+    storage.memoryBudget = .max
+    storage.spillCapacity = .max
+    let tree = try FileSystem(FileSystem.Configuration(storage: storage))
+    #expect(tree.usage.capacity > 1 << 60)
+    #expect(tree.usage.free > 1 << 60)
+  }
+
   @Test("free space is never zero on an empty filesystem, and is zero on a full one")
   func space() throws {
     let tree = try makeTree(sizeLimit: 40_960)
@@ -96,6 +106,16 @@ struct CloseLifetimeTests {
     }
     #expect(try tree.names(in: tree.root) == ["d"])
     #expect(try tree.entries(of: "d").isEmpty)
+  }
+
+  @Test("what cannot be written whole leaves no new file behind")
+  func failedWrite() throws {
+    let tree = try makeTree(sizeLimit: 4096)
+    #expect(errno { try tree.write(Array(repeating: 1, count: 5000), to: "f") } == .noSpace)
+    #expect(try tree.names(in: tree.root).isEmpty)
+    try tree.write([1], to: "g")
+    #expect(errno { try tree.write(Array(repeating: 1, count: 5000), to: "g") } == .noSpace)
+    #expect(try tree.contents(of: "g") == [1])
   }
 
   @Test("a name that went to another file meanwhile stays")

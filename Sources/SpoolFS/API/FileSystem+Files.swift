@@ -28,7 +28,7 @@ extension FileSystem {
       }
       if !isNew { try checkOpen(inode, mode, by: caller) }
       if options.contains(.truncate), !isNew {
-        _ = try setAttributes(AttributeChanges(size: 0), of: inode, by: caller)
+        _ = try setAttributes(AttributeChanges(size: 0, modified: .now), of: inode, by: caller)
       }
       return inode
     }
@@ -50,22 +50,36 @@ extension FileSystem {
 
   /// All bytes of a regular file.
   ///
-  /// - Throws: ``SpoolFSError`` as ``open(_:_:options:permissions:)``.
+  /// - Throws: ``SpoolFSError`` as ``open(_:_:options:permissions:)``; EFBIG for more bytes than the machine has memory.
   /// - Complexity: linear in the size.
   public func contents(of path: FilePath) throws(SpoolFSError) -> [UInt8] {
     let file = try open(path)
-    return try file.read(count: Int(file.size), at: 0)
+    let size = file.size
+    // An array too large to be made ends the process, and with it every file of the tree.
+    if size > Self.largestArray { throw SpoolFSError(errno: .fileTooLarge, operation: "read all of", path: path) }
+    return try file.read(count: Int(size), at: 0)
   }
 
-  /// Makes or replaces a regular file with these bytes. If the bytes do not fit, the file is left as it was.
+  /// Makes a regular file with these bytes, or writes them over the contents of an existing one.
+  ///
+  /// If the bytes do not fit, an existing file is left as it was, and no new one stays behind. Readers of an existing file
+  /// may meet it between the write and the cut to its new length; write another file and ``rename(_:to:_:)`` it where
+  /// that matters. In a tree with ``FileSystem/Lifetime/close`` use ``open(_:_:options:permissions:)`` and keep the file
+  /// open: this one would close it, and so remove it.
   ///
   /// - Throws: ``SpoolFSError`` as ``open(_:_:options:permissions:)``, ENOSPC.
   public func write(
     _ bytes: [UInt8], to path: FilePath, permissions: FilePermissions = .ownerReadWrite
   ) throws(SpoolFSError) {
+    let isNew = !exists(path)
     let file = try open(path, .writeOnly, options: .create, permissions: permissions)
-    try file.write(bytes, at: 0)
-    try file.resize(to: Int64(bytes.count))
+    do throws(SpoolFSError) {
+      try file.write(bytes, at: 0)
+      try file.resize(to: Int64(bytes.count))
+    } catch {
+      if isNew { try? remove(path) }
+      throw error
+    }
   }
 
   /// Whether there is something at `path`, links followed. The corresponding C function is `access` with `F_OK`.
@@ -121,6 +135,9 @@ extension FileSystem {
 
   // MARK: - Steps
 
+  /// Bytes: all that the machine has.
+  private static let largestArray = Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(getpagesize())
+
   private func findOrCreate(
     _ path: FilePath, options: FileDescriptor.OpenOptions, permissions: FilePermissions, by caller: Caller
   ) throws(Errno) -> (inode: Inode, isNew: Bool) {
@@ -128,16 +145,22 @@ extension FileSystem {
     guard options.contains(.create) else {
       return (try resolve(path, followingLast: !options.contains(.noFollow), by: caller), false)
     }
-    var place = try place(of: path, by: caller)
-    if !exclusive {
-      let found = try find(path, followingLast: !options.contains(.noFollow), by: caller)
-      if let inode = found.inode { return (inode, false) }
-      place = found.place
+    while true {
+      var place = try place(of: path, by: caller)
+      if !exclusive {
+        let found = try find(path, followingLast: !options.contains(.noFollow), by: caller)
+        if let inode = found.inode { return (inode, false) }
+        place = found.place
+      }
+      do throws(Errno) {
+        let inode = try place.withName { name throws(Errno) in
+          try create(name, in: place.parent, mode: UInt32(permissions.rawValue), exclusive: true, by: caller)
+        }
+        return (inode, true)
+      } catch .fileExists where !exclusive {
+        continue  // somebody made it since we looked
+      }
     }
-    let inode = try place.withName { name throws(Errno) in
-      try create(name, in: place.parent, mode: UInt32(permissions.rawValue), exclusive: exclusive, by: caller)
-    }
-    return (inode, true)
   }
 
   /// The access that open(2) asks for.

@@ -140,7 +140,11 @@ extension FileSystem {
           }
           pending.removeLast()
         } catch .directoryNotEmpty {
-          pending += try children(of: place, by: caller)
+          do throws(Errno) {
+            pending += try children(of: place, by: caller)
+          } catch .noSuchFileOrDirectory, .notDirectory {
+            continue  // somebody else removed or replaced it
+          }
         } catch .noSuchFileOrDirectory where pending.count > 1 {
           pending.removeLast()  // somebody else removed it
         }

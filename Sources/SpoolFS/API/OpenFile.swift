@@ -78,7 +78,8 @@ public struct OpenFile: ~Copyable, Sendable {
   /// Reads up to `count` bytes at an offset.
   public func read(count: Int, at offset: Int64) throws(SpoolFSError) -> [UInt8] {
     var failure: SpoolFSError?
-    let bytes = [UInt8](unsafeUninitializedCapacity: max(0, count)) { buffer, initialized in
+    let count = min(Int64(max(0, count)), max(0, size - max(0, offset)))
+    let bytes = [UInt8](unsafeUninitializedCapacity: Int(count)) { buffer, initialized in
       do throws(SpoolFSError) {
         initialized = try read(into: UnsafeMutableRawBufferPointer(buffer), at: offset)
       } catch {
@@ -104,9 +105,7 @@ public struct OpenFile: ~Copyable, Sendable {
   public func resize(to size: Int64) throws(SpoolFSError) {
     try wrap("resize") { () throws(Errno) in
       if mode == .readOnly { throw .badFileDescriptor }
-      var unchecked = caller
-      unchecked.user = 0  // an open descriptor needs no further permission
-      _ = try fileSystem.setAttributes(AttributeChanges(size: size), of: inode, by: unchecked)
+      try fileSystem.resize(inode, to: size, by: caller)
     }
   }
 

@@ -131,7 +131,8 @@ func serveReaddir(
   let reply = Reply(handle!)
   do throws(Errno) {
     var listing = DirectoryListing(request.worker.replyBuffer.prefix(size))
-    try request.files.enumerate(request.inode(id), after: UInt64(offset), by: request.caller) { name, inode, cookie in
+    try request.files.enumerate(request.inode(id), after: UInt64(bitPattern: Int64(offset)), by: request.caller) {
+      name, inode, cookie in
       listing.append(name, inode, cookie)
     }
     reply.bytes(listing.bytes)
@@ -150,7 +151,8 @@ func serveReaddirplus(
   let files = request.files
   do throws(Errno) {
     var listing = DirectoryListing(request.worker.replyBuffer.prefix(size))
-    try files.enumerate(request.inode(id), after: UInt64(offset), by: request.caller) { name, inode, cookie in
+    try files.enumerate(request.inode(id), after: UInt64(bitPattern: Int64(offset)), by: request.caller) {
+      name, inode, cookie in
       // Number 0 tells the kernel that this entry comes without attributes and counts nothing.
       var entry = fuse_entry_out()
       let isLookup = !DirectoryListing.isDot(name)

@@ -29,13 +29,11 @@ func serveCreate(
   let flags = file!.pointee.flags
   do throws(Errno) {
     let inode = try request.files.create(
-      nameBytes(name!), in: request.inode(parent), mode: UInt32(mode), exclusive: flags & O_EXCL != 0,
-      by: request.caller)
-    // Somebody in this process was first: the kernel, which found no such file, leaves O_TRUNC to us.
-    if flags & O_TRUNC != 0, request.files.attributes(of: inode).size > 0 {
-      _ = try request.files.setAttributes(AttributeChanges(size: 0), of: inode, by: request.caller)
-    }
+      nameBytes(name!), in: request.inode(parent), mode: UInt32(mode), exclusive: true, by: request.caller)
     reply.open(inode, request)
+  } catch .fileExists where flags & O_EXCL == 0 {
+    // Somebody in this process was first. The kernel, which knew no such file, looks again and checks access itself.
+    reply.error(.staleNFSFileHandle)
   } catch {
     reply.error(error)
   }

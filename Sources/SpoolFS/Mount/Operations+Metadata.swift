@@ -25,7 +25,7 @@ func serveAccess(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: Int32) {
   do throws(Errno) {
     let inode = try request.inode(id)
     try inode.lock.withLock { () throws(Errno) in
-      try inode.checkAccessLocked(AccessMask(rawValue: UInt32(wanted)), by: .local(user: 0, group: 0))
+      try inode.checkAccessLocked(AccessMask(rawValue: UInt32(bitPattern: wanted)), by: .local(user: 0, group: 0))
     }
     reply.success()
   } catch {

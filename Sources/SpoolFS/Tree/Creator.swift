@@ -25,6 +25,8 @@ final class CommandNames: @unchecked Sendable {
 
   private static let believedFor: UInt64 = 100_000_000
   private static let maximumRecent = 1024
+  /// Names are kept for as long as the tree: processes that rename themselves again and again must not fill memory.
+  private static let maximumNames = 4096
 
   private let lock = Lock()
   private var names: [String] = [""]
@@ -37,9 +39,9 @@ final class CommandNames: @unchecked Sendable {
 
   func creator(_ process: Int32) -> Creator {
     guard process > 0 else { return .unknown }
-    let now = clock_gettime_nsec(CLOCK_MONOTONIC_COARSE)
+    let now = coarseNanoseconds()
     let known: UInt32? = lock.withLock {
-      guard let entry = recent[process], now - entry.nanoseconds < Self.believedFor else { return nil }
+      guard let entry = recent[process], now < entry.nanoseconds + Self.believedFor else { return nil }
       return entry.command
     }
     if let known { return Creator(process: process, command: known) }
@@ -54,6 +56,7 @@ final class CommandNames: @unchecked Sendable {
 
   private func number(of name: String) -> UInt32 {
     if let number = numbers[name] { return number }
+    guard names.count < Self.maximumNames else { return 0 }
     let number = UInt32(names.count)
     names.append(name)
     numbers[name] = number
@@ -73,8 +76,9 @@ final class CommandNames: @unchecked Sendable {
   }
 }
 
-private func clock_gettime_nsec(_ clock: clockid_t) -> UInt64 {
+/// CLOCK_MONOTONIC_COARSE in nanoseconds.
+func coarseNanoseconds() -> UInt64 {
   var time = timespec()
-  clock_gettime(clock, &time)
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
   return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

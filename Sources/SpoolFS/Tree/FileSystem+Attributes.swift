@@ -39,6 +39,19 @@ extension FileSystem {
     return attributes
   }
 
+  /// ftruncate(2): an open descriptor needs no further permission, and both times move also where the size stays.
+  ///
+  /// - Throws: EINVAL, EFBIG, and what `FileContent.resize` throws.
+  func resize(_ inode: Inode, to size: Int64, by caller: Caller) throws(Errno) {
+    _ = try resize(inode, to: size)
+    inode.lock.withLock {
+      inode.touchLocked()
+      if !caller.passesChecks { inode.dropPrivilegeBitsLocked(by: caller) }
+    }
+    announceAttributes(of: inode, by: caller)
+    announceContents(of: inode, at: size, count: 0, by: caller)
+  }
+
   private func applyLocked(_ changes: AttributeChanges, to inode: Inode, at now: Timestamp, by caller: Caller) {
     if changes.user != nil || changes.group != nil {
       if let user = changes.user { inode.user = user }
@@ -70,14 +83,20 @@ extension FileSystem {
   func statistics() -> FileSystemStatistics {
     let usage = store.usage
     let block = FileSystemStatistics.blockSize
-    let used = (usage.dataBytes + block - 1) / block
-    var capacity = store.configuration.memoryBudget
-    let disk = store.configuration.spillCapacity ?? .max
-    capacity += min(disk, usage.diskBytes + store.spillDirectoryFreeBytes())
+    let used = usage.dataBytes / block  // whole pages
+    let disk = min(
+      store.configuration.spillCapacity ?? .max, saturatingSum(usage.diskBytes, store.spillDirectoryFreeBytes()))
+    var capacity = saturatingSum(store.configuration.memoryBudget, disk)
     if let limit = store.configuration.sizeLimit { capacity = min(limit, capacity) }
     let blocks = max(capacity / block, used, 1)
     let inodes = Int64(quota.limit ?? Int(Int32.max))
     return FileSystemStatistics(
       blocks: blocks, freeBlocks: blocks - used, inodes: inodes, freeInodes: max(0, inodes - Int64(quota.count)))
   }
+}
+
+/// The sum, or the largest number: limits may be as large as that.
+private func saturatingSum(_ left: Int64, _ right: Int64) -> Int64 {
+  let (sum, overflows) = left.addingReportingOverflow(right)
+  return overflows ? .max : sum
 }

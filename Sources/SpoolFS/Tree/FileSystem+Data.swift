@@ -40,7 +40,7 @@ extension FileSystem {
   /// - Returns: the number of bytes read: less than asked for at the end of the file.
   /// - Throws: EISDIR, EINVAL, EIO.
   func read(_ inode: Inode, into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
-    if case .snapshot(let bytes) = inode.payload { return copy(bytes, into: buffer, at: offset) }
+    if inode.isSnapshot { return copy(snapshot(inode), into: buffer, at: offset) }
     guard let content = try content(of: inode) else { return 0 }
     let count = try content.read(into: buffer, at: offset)
     inode.lock.withLock { inode.markAccessedLocked() }
@@ -56,7 +56,7 @@ extension FileSystem {
   ) throws(Errno) -> Int {
     let content = try makeContent(of: inode)
     if bytes.isEmpty { return 0 }
-    let count = try content.write(bytes, at: offset)
+    let count = try waitingForReclaim { () throws(Errno) in try content.write(bytes, at: offset) }
     noteChange(of: inode, dropsPrivileges: dropsPrivileges, at: offset, count: count, by: caller)
     return count
   }
@@ -69,7 +69,7 @@ extension FileSystem {
   ) throws(Errno) -> Int64 {
     let content = try makeContent(of: inode)
     if bytes.isEmpty { return content.size }
-    let offset = try content.append(bytes)
+    let offset = try waitingForReclaim { () throws(Errno) in try content.append(bytes) }
     noteChange(of: inode, dropsPrivileges: dropsPrivileges, at: offset, count: bytes.count, by: caller)
     return offset
   }
@@ -96,7 +96,10 @@ extension FileSystem {
     let content = try makeContent(of: inode)
     let keepingSize = mode & FALLOC_FL_KEEP_SIZE != 0
     switch mode & ~FALLOC_FL_KEEP_SIZE {
-    case 0: try content.allocate(offset: offset, count: count, keepingSize: keepingSize)
+    case 0:
+      try waitingForReclaim { () throws(Errno) in
+        try content.allocate(offset: offset, count: count, keepingSize: keepingSize)
+      }
     case FALLOC_FL_PUNCH_HOLE where keepingSize: try content.punchHole(offset: offset, count: count)
     case FALLOC_FL_ZERO_RANGE: try content.zeroRange(offset: offset, count: count, keepingSize: keepingSize)
     default: throw .notSupportedOnSocket
@@ -109,7 +112,8 @@ extension FileSystem {
   /// - Throws: ENXIO past the end or where no data follows.
   func seek(_ inode: Inode, from offset: Int64, whence: Int32) throws(Errno) -> Int64 {
     if whence != SEEK_DATA, whence != SEEK_HOLE { throw .invalidArgument }
-    if case .snapshot(let bytes) = inode.payload {
+    if inode.isSnapshot {
+      let bytes = snapshot(inode)
       guard (0..<Int64(bytes.count)).contains(offset) else { throw .noSuchAddressOrDevice }
       return whence == SEEK_DATA ? offset : Int64(bytes.count)
     }
@@ -117,9 +121,13 @@ extension FileSystem {
     return whence == SEEK_DATA ? try content.seekData(from: offset) : try content.seekHole(from: offset)
   }
 
+  /// Bytes copied at once: callers ask again for the rest, and a worker is not kept for minutes.
+  private static let largestCopy = 64 << 20
+
   /// copy_file_range(2), without the bytes passing through the caller.
   ///
-  /// - Returns: the number of bytes copied: less than asked for at the end of the source, or where space ends.
+  /// - Returns: the number of bytes copied: less than asked for at the end of the source, where
+  ///   space ends, and beyond 64 MiB.
   /// - Throws: ENOSPC where not even the first part could be written; EISDIR, EINVAL.
   func copyRange(
     from source: Inode, at sourceOffset: Int64, to target: Inode, at targetOffset: Int64, count: Int, by caller: Caller
@@ -127,6 +135,7 @@ extension FileSystem {
     guard let from = try content(of: source) else { return 0 }
     let to = try makeContent(of: target)
     if sourceOffset < 0 || targetOffset < 0 || count < 0 { throw .invalidArgument }
+    let count = min(count, Self.largestCopy)
     let part = 256 * 1024
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: min(part, count), alignment: 4096)
     defer { buffer.deallocate() }
@@ -160,6 +169,13 @@ extension FileSystem {
     }
     announceAttributes(of: inode, by: caller)
     announceContents(of: inode, at: offset, count: Int64(count), by: caller)
+  }
+
+  private func snapshot(_ inode: Inode) -> [UInt8] {
+    inode.lock.withLock {
+      guard case .snapshot(let bytes) = inode.payload else { return [] }
+      return bytes
+    }
   }
 
   private func copy(_ bytes: [UInt8], into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) -> Int {

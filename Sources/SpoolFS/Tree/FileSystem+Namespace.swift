@@ -35,14 +35,20 @@ extension FileSystem {
   ///
   /// - Throws: ENOENT, ENOSPC, ENOTDIR, EACCES.
   func createUnnamed(in parent: Inode, mode: UInt32, by caller: Caller) throws(Errno) -> Inode {
-    let parentBits = try parent.lock.withLock { () throws(Errno) in
+    let creator = commands.creator(caller.process)
+    let birthplace = try parent.lock.withLock { () throws(Errno) in
       _ = try parent.directoryLocked()
       if parent.linkCount == 0 { throw .noSuchFileOrDirectory }
       try parent.checkAccessLocked([.write, .execute], by: caller)
-      return (group: parent.group, mode: parent.mode)
+      return Birthplace(group: parent.group, mode: parent.mode, creator: creator)
     }
-    let inode = try makeInode(.regular, mode: mode, in: parentBits, payload: .regular(nil), by: caller)
-    inode.lock.withLock { inode.linkCount = 0 }
+    let inode = try waitingForReclaim { () throws(Errno) in
+      try makeInode(.regular, mode: mode, in: birthplace, payload: .regular(nil), by: caller)
+    }
+    inode.lock.withLock {
+      inode.linkCount = 0
+      inode.isLinkable = true
+    }
     return inode
   }
 
@@ -86,8 +92,7 @@ extension FileSystem {
     if target.count >= 4096 { throw .fileNameTooLong }
     return try add(name, in: parent, by: caller) { parentBits throws(Errno) in
       try makeInode(
-        .symbolicLink, mode: 0o777, in: (parentBits.group, parentBits.mode), payload: .symbolicLink(.make(target)),
-        by: caller)
+        .symbolicLink, mode: 0o777, in: parentBits, payload: .symbolicLink(.make(target)), by: caller)
     }
   }
 
@@ -112,6 +117,9 @@ extension FileSystem {
       if inode.kind == .directory || inode.isSnapshot { throw .notPermitted }
       try inode.lock.withLock { () throws(Errno) in
         if inode.linkCount == .max { throw .tooManyLinks }
+        if inode.linkCount == 0, !inode.isLinkable { throw .noSuchFileOrDirectory }
+        // As on tmpfs a further name counts as an inode: it takes memory that no other limit knows.
+        if inode.linkCount > 0 { try quota.reserve() }
         inode.linkCount += 1
         inode.changed = .now
       }
@@ -162,15 +170,26 @@ extension FileSystem {
 
   /// Puts what `make` returns under `name`, which must be free.
   ///
-  /// `make` runs with the directory locked, so that nobody sees a name without its inode; it gets the directory's group
-  /// and mode.
+  /// `make` runs with the directory locked, so that nobody sees a name without its inode.
   private func add(
     _ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller, orUseExisting: Bool = false,
-    _ make: ((group: UInt32, mode: UInt32)) throws(Errno) -> Inode
+    _ make: (Birthplace) throws(Errno) -> Inode
   ) throws(Errno) -> Inode {
     if name.count > FileName.maximumLength { throw .fileNameTooLong }
     try checkNotReserved(name, in: parent)
-    let (inode, isNew) = try parent.lock.withLock { () throws(Errno) -> (Inode, Bool) in
+    let creator = commands.creator(caller.process)
+    let (inode, isNew) = try waitingForReclaim { () throws(Errno) in
+      try addOnce(name, in: parent, by: caller, orUseExisting: orUseExisting, creator, make)
+    }
+    if isNew { announceEntry(name, in: parent, by: caller) }
+    return inode
+  }
+
+  private func addOnce(
+    _ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller, orUseExisting: Bool, _ creator: Creator,
+    _ make: (Birthplace) throws(Errno) -> Inode
+  ) throws(Errno) -> (Inode, isNew: Bool) {
+    try parent.lock.withLock { () throws(Errno) -> (Inode, isNew: Bool) in
       let directory = try parent.directoryLocked()
       if let existing = directory.find(name) {
         guard orUseExisting else { throw .fileExists }
@@ -180,7 +199,7 @@ extension FileSystem {
       if parent.linkCount == 0 { throw .noSuchFileOrDirectory }
       try parent.checkAccessLocked([.write, .execute], by: caller)
       if parent.linkCount == .max { throw .tooManyLinks }
-      let inode = try make((parent.group, parent.mode))
+      let inode = try make(Birthplace(group: parent.group, mode: parent.mode, creator: creator))
       let fileName = FileName.make(name)
       directory.insert(fileName, inode)
       if inode.kind == .directory { parent.linkCount += 1 }
@@ -188,8 +207,6 @@ extension FileSystem {
       parent.touchLocked()
       return (inode, true)
     }
-    if isNew { announceEntry(name, in: parent, by: caller) }
-    return inode
   }
 
   /// Takes away an entry that is no directory.
@@ -199,12 +216,18 @@ extension FileSystem {
     _ name: UnsafeRawBufferPointer, _ inode: Inode, from parent: Inode, _ directory: Directory
   ) {
     _ = directory.remove(name)
-    inode.lock.withLock {
-      inode.linkCount -= 1
-      inode.changed = .now
-    }
+    inode.lock.withLock { dropLinkLocked(inode) }
     dropName(name, of: inode, in: parent)
     parent.touchLocked()
+  }
+
+  /// Takes one name from the count of something that is no directory.
+  ///
+  /// Preconditions: `inode.lock` is held.
+  func dropLinkLocked(_ inode: Inode) {
+    inode.linkCount -= 1
+    inode.changed = .now
+    if inode.linkCount > 0 { quota.release() } else { inode.becomeOrphanLocked() }
   }
 
   /// Marks an empty directory as removed: it takes no more entries.

@@ -120,8 +120,7 @@ extension FileSystem {
         if movesDirectory {
           try markRemovedDirectoryLocked(target)
         } else {
-          target.linkCount -= 1
-          target.changed = .now
+          dropLinkLocked(target)
         }
       }
       dropName(move.newName, of: target, in: move.newParent)

@@ -139,11 +139,30 @@ public final class FileSystem: Sendable {
     if id > Self.statusDirectoryID { table.forget(id, lookups) }
   }
 
+  /// What a new inode takes from where and by whom it is made.
+  struct Birthplace {
+    let group: UInt32
+    let mode: UInt32
+    let creator: Creator
+  }
+
+  /// Runs `body` again while it finds no space and removed files are about to give some back.
+  ///
+  /// A removed file ends when the kernel has forgotten it, shortly after unlink(2) has returned; tmpfs frees it at once.
+  /// So who removes a file to make room for another must not be told that there is none.
+  func waitingForReclaim<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
+    while true {
+      // Looked at first: what ends before `body` runs is found by it.
+      let isReclaiming = quota.isReclaiming
+      do throws(Errno) { return try body() } catch .noSpace where isReclaiming { usleep(1000) }
+    }
+  }
+
   /// A new inode, in no directory yet.
   ///
   /// - Throws: ENOSPC at the inode limit.
   func makeInode(
-    _ kind: FileKind, mode: UInt32, in parent: (group: UInt32, mode: UInt32), payload: Inode.Payload, by caller: Caller
+    _ kind: FileKind, mode: UInt32, in parent: Birthplace, payload: Inode.Payload, by caller: Caller
   ) throws(Errno) -> Inode {
     try quota.reserve()
     var mode = mode
@@ -159,7 +178,7 @@ public final class FileSystem: Sendable {
     }
     return Inode(
       id: nextID.wrappingAdd(1, ordering: .relaxed).oldValue, kind: kind, mode: mode, user: caller.user, group: group,
-      payload: payload, creator: commands.creator(caller.process), quota: quota)
+      payload: payload, creator: parent.creator, quota: quota)
   }
 
   /// A status file with these contents. It costs no inode of the quota and is in no directory.

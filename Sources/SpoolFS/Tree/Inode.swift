@@ -41,6 +41,9 @@ final class Inode: @unchecked Sendable {
   var payload: Payload
   var extendedAttributes: ExtendedAttributes?
   var openCount: UInt32 = 0
+  /// Made with O_TMPFILE, so that link(2) may give it a first name.
+  var isLinkable = false
+  private var isOrphan = false
   var names: [NameReference] = []
 
   /// Who made it; 0 where unknown. Never changed.
@@ -74,7 +77,21 @@ final class Inode: @unchecked Sendable {
   }
 
   deinit {
-    if !isSnapshot { quota.release() }
+    if isSnapshot { return }
+    if isOrphan {
+      payload = .special(device: 0)  // the space first: who waits for it looks at the number of orphans
+      quota.orphanEnded()
+    }
+    quota.release()
+  }
+
+  /// Notes that the last name has gone, and that the space comes back when the last user goes.
+  ///
+  /// Preconditions: `lock` is held.
+  func becomeOrphanLocked() {
+    if isOrphan { return }
+    isOrphan = true
+    quota.orphanStarted()
   }
 
   // MARK: - With `lock` held
@@ -137,6 +154,6 @@ final class Inode: @unchecked Sendable {
   func markAccessedLocked() {
     let day: Int64 = 24 * 60 * 60
     let now = Timestamp.now
-    if accessed <= modified || accessed <= changed || now.seconds - accessed.seconds >= day { accessed = now }
+    if accessed <= modified || accessed <= changed || now.seconds &- accessed.seconds >= day { accessed = now }
   }
 }

@@ -76,12 +76,33 @@ final class InodeQuota: Sendable {
 
   var count: Int { used.load(ordering: .relaxed) }
 
+  /// Inodes whose last name has gone and that are still there.
+  private let orphans = Atomic<Int>(0)
+  var orphanCount: Int { orphans.load(ordering: .acquiring) }
+  private let lastOrphanStarted = Atomic<UInt64>(0)
+  /// Nanoseconds after which a file without names is taken to be in use.
+  private static let reclaimTime: UInt64 = 500_000_000
+
+  /// Whether a file lost its last name so lately that it may just be about to end.
+  var isReclaiming: Bool {
+    orphanCount > 0 && coarseNanoseconds() < lastOrphanStarted.load(ordering: .relaxed) + Self.reclaimTime
+  }
+
+  func orphanStarted() {
+    lastOrphanStarted.store(coarseNanoseconds(), ordering: .relaxed)
+    orphans.add(1, ordering: .releasing)
+  }
+
+  func orphanEnded() { orphans.subtract(1, ordering: .releasing) }
+
   /// - Throws: ENOSPC at the limit.
   func reserve() throws(Errno) {
-    let count = used.add(1, ordering: .relaxed).newValue
-    if let limit, count > limit {
-      release()
-      throw .noSpace
+    var count = used.load(ordering: .relaxed)
+    while true {
+      if let limit, count >= limit { throw .noSpace }
+      let (exchanged, seen) = used.weakCompareExchange(expected: count, desired: count + 1, ordering: .relaxed)
+      if exchanged { return }
+      count = seen
     }
   }
 

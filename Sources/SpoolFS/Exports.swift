@@ -1,0 +1,2 @@
+// A tree is configured with `SpoolConfiguration`: who imports SpoolFS has it.
+@_exported public import SpoolStorage
