@@ -31,7 +31,7 @@ extension FileSystem {
       let now = Timestamp.now
       if sizeChanged { inode.touchLocked(now) }
       applyLocked(changes, to: inode, at: now, by: caller)
-      if sizeChanged, !caller.passesChecks { inode.dropPrivilegeBitsLocked(by: caller) }
+      if changes.size != nil, !caller.passesChecks { inode.dropPrivilegeBitsLocked(by: caller) }
       return inode.attributesLocked()
     }
     announceAttributes(of: inode, by: caller)
