@@ -7,8 +7,8 @@ struct TreeOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       """
-      A file that grows beyond this continues on disk. 0: every file is on disk; 'unlimited': none is, until memory \
-      is short. Default: 64m, at most half of --memory.
+      A file that grows beyond this continues on disk. 0: every file is on disk; 'unlimited': none is, and what \
+      does not fit in --memory fails with ENOSPC. Default: 64m, at most half of --memory.
       """,
       valueName: "size"),
     transform: SizeAmount.init(parsing:))
