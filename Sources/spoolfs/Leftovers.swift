@@ -36,7 +36,17 @@ struct Leftovers {
     }
   }
 
-  private func tryToUnmount() -> Bool { (try? server.unmount(lazily: false)) != nil }
+  /// False: the tree is in use. Any other failure is told; waiting would not help.
+  private func tryToUnmount() -> Bool {
+    do {
+      try server.unmount(lazily: false)
+    } catch {
+      if error.kind == .busy { return false }
+      Terminal.note(error.message)
+      try? server.unmount(lazily: true)
+    }
+    return true
+  }
 
   /// Tries again and again, ever less often, for at most `limit` milliseconds. False: interrupted, or time is up.
   private func keepTrying(for limit: Int, from start: Int = 5) -> Bool {

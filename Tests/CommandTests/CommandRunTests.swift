@@ -229,6 +229,23 @@ extension CommandTests {
       }
     }
 
+    @Test(.enabled(if: Sandbox.users.count > 1, "takes a user without privileges"))
+    func aRefusedUnmountIsToldAndNotWaitedFor() async throws {
+      try await Sandbox.with(user: Sandbox.nobody) { sandbox in
+        let helper = sandbox.work.appending("fusermount3")
+        try helper.write(
+          "#!/bin/sh\n[ \"$1\" != -u ] || { echo no way >&2; exit 1; }\nexec /usr/bin/fusermount3 \"$@\"\n".utf8)
+        chmod(helper.string, 0o755)
+        let path = "\(sandbox.work):/usr/bin:/bin"
+        let outcome = try await sandbox.spoolfs(["run", "sh", "-c", "exit 4"], environment: ["PATH": path])
+        #expect(outcome.exitCode == 4)
+        #expect(outcome.errorText.contains("cannot unmount \(sandbox.runtimeDirectory)/"))
+        #expect(outcome.errorText.hasSuffix("no way\n"), "\(outcome.testDescription)")
+        // With the real one the next run clears it away.
+        try await sandbox.spoolfs(["run", "true"]).expect("")
+      }
+    }
+
     /// Run and its guardian both killed, as when a job's whole control group is: the next run clears up.
     @Test(arguments: Sandbox.users)
     func theNextRunClearsUpAfterADeadOne(of user: uid_t?) async throws {
