@@ -132,41 +132,43 @@ extension FileSystem {
   ///
   /// - Throws: ENOENT, EISDIR, EPERM, EACCES.
   func unlink(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) {
-    try checkNotReserved(name, in: parent)
-    let removed = try parent.lock.withLock { () throws(Errno) in
-      let directory = try parent.directoryLocked()
-      if name.count > FileName.maximumLength { throw .fileNameTooLong }
-      guard let inode = directory.find(name) else { throw .noSuchFileOrDirectory }
-      try parent.checkRemovalLocked(of: inode, by: caller)
+    try removeEntry(name, in: parent, by: caller) { directory, inode throws(Errno) in
       if inode.kind == .directory { throw .isDirectory }
       removeLocked(name, inode, from: parent, directory)
-      return inode
     }
-    announceEntry(name, in: parent, by: caller)
-    announceAttributes(of: removed, by: caller)
   }
 
   /// rmdir(2).
   ///
   /// - Throws: ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EACCES.
   func removeDirectory(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) {
+    try removeEntry(name, in: parent, by: caller) { directory, inode throws(Errno) in
+      try inode.lock.withLock { () throws(Errno) in try markRemovedDirectoryLocked(inode) }
+      _ = directory.remove(name)
+      parent.linkCount -= 1
+      parent.touchLocked()
+    }
+  }
+
+  // MARK: - Shared steps
+
+  /// Finds what `name` points to, and runs `remove` on it with the directory locked.
+  private func removeEntry(
+    _ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller,
+    _ remove: (Directory, Inode) throws(Errno) -> Void
+  ) throws(Errno) {
     try checkNotReserved(name, in: parent)
     let removed = try parent.lock.withLock { () throws(Errno) in
       let directory = try parent.directoryLocked()
       if name.count > FileName.maximumLength { throw .fileNameTooLong }
       guard let inode = directory.find(name) else { throw .noSuchFileOrDirectory }
       try parent.checkRemovalLocked(of: inode, by: caller)
-      try inode.lock.withLock { () throws(Errno) in try markRemovedDirectoryLocked(inode) }
-      _ = directory.remove(name)
-      parent.linkCount -= 1
-      parent.touchLocked()
+      try remove(directory, inode)
       return inode
     }
     announceEntry(name, in: parent, by: caller)
     announceAttributes(of: removed, by: caller)
   }
-
-  // MARK: - Shared steps
 
   /// Puts what `make` returns under `name`, which must be free.
   ///
