@@ -54,9 +54,9 @@ extension FileSystem {
 
   private func applyLocked(_ changes: AttributeChanges, to inode: Inode, at now: Timestamp, by caller: Caller) {
     if changes.user != nil || changes.group != nil {
+      inode.dropPrivilegeBitsLocked(by: caller)  // by the group it had
       if let user = changes.user { inode.user = user }
       if let group = changes.group { inode.group = group }
-      inode.dropPrivilegeBitsLocked(by: caller)
     }
     if let mode = changes.mode {
       inode.mode = mode & ModeBits.all
