@@ -11,10 +11,10 @@ struct Comparison {
   /// Steps between two comparisons of everything.
   var snapshotEvery = 500
 
-  /// The seed to begin with. The suite always runs the same scripts, so that it does not fail for a change that did
-  /// nothing; SPOOLFS_SEED=random looks further, and SPOOLFS_SEED=NUMBER replays what it found.
-  static var firstSeed: UInt64 {
-    guard let text = getenv("SPOOLFS_SEED").map({ String(cString: $0) }) else { return 20_261_121 }
+  /// The seed of one comparison of the suite. The suite always runs the same scripts, so that it does not fail for a
+  /// change that did nothing; SPOOLFS_SEED=random looks further, and SPOOLFS_SEED=NUMBER replays what it found.
+  static func seed(_ number: Int64) -> UInt64 {
+    guard let text = getenv("SPOOLFS_SEED").map({ String(cString: $0) }) else { return 20_261_121 + UInt64(number) }
     return UInt64(text) ?? .random(in: 0..<1_000_000_000)
   }
 

@@ -9,7 +9,7 @@ import Testing
 struct MountComparisonTests {
   @Test("as root, files crossing the threshold", arguments: MountOptions.Cache.allCases, [Int64(0), 50_000])
   func root(cache: MountOptions.Cache, threshold: Int64) throws {
-    let seed = Comparison.firstSeed &+ UInt64(threshold % 7)
+    let seed = Comparison.seed(threshold % 7)
     let options = MountOptions(cache: cache)
     try compare(Comparison(seed: seed, steps: 8_000), threshold: threshold, options)
   }
@@ -18,7 +18,7 @@ struct MountComparisonTests {
   func severalUsers(cache: MountOptions.Cache) throws {
     let options = MountOptions(cache: cache, allowOther: true)
     let comparison = Comparison(
-      seed: Comparison.firstSeed &+ 100, steps: 8_000, users: scriptUsers.count, largestSize: 50_000)
+      seed: Comparison.seed(100), steps: 8_000, users: scriptUsers.count, largestSize: 50_000)
     try compare(comparison, threshold: 30_000, options)
   }
 

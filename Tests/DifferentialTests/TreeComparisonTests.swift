@@ -18,13 +18,13 @@ struct TreeComparisonTests {
 
   @Test("as root, files crossing the threshold", arguments: [Int64(0), 20_000, 100_000, 1 << 30])
   func root(threshold: Int64) throws {
-    let seed = Comparison.firstSeed &+ UInt64(threshold % 7)
+    let seed = Comparison.seed(threshold % 7)
     try compare(Comparison(seed: seed, steps: 20_000), tree(threshold: threshold))
   }
 
   @Test("as several users, with access rules, sticky and setgid directories", arguments: 0..<3)
   func severalUsers(round: Int) throws {
-    let seed = Comparison.firstSeed &+ UInt64(100 + round)
+    let seed = Comparison.seed(Int64(100 + round))
     try compare(
       Comparison(seed: seed, steps: 20_000, users: scriptUsers.count, largestSize: 50_000), tree(threshold: 30_000))
   }
