@@ -37,7 +37,7 @@ let package = Package(
       swiftSettings: settings),
     // Python's tempfile, in Swift.
     .target(
-      name: "TemporaryFiles", dependencies: ["SpoolStorage", systemPackage],
+      name: "TemporaryFiles", dependencies: ["CSpoolSystem", "SpoolStorage", systemPackage],
       swiftSettings: settings),
     // The tree, and in Mount/ its bridge to the kernel.
     .target(

@@ -30,15 +30,17 @@ import Testing
   }
 
   @Test func withoutAnyItIsAnError() {
-    #expect(throws: Errno.noSuchFileOrDirectory) {
+    let error = #expect(throws: TemporaryFileError.self) {
       try TemporaryLocation.usableDirectory(of: ["/nonexistent", "/proc"])
     }
+    #expect(error?.code == .noUsableTemporaryDirectory)
+    #expect(error?.description.contains("/nonexistent, /proc") == true)
   }
 
   @Test func theDefaultIsFoundOnce() throws {
-    let directory = try TemporaryLocation.defaultDirectory()
+    let directory = try TemporaryLocation.directory
     #expect(directory.isAbsolute)
-    #expect(try TemporaryLocation.defaultDirectory() == directory)
+    #expect(try TemporaryLocation.directory == directory)
   }
 
   @Test func namesAreRandomLowerCaseAndDigits() {

@@ -1,0 +1,33 @@
+#define _GNU_SOURCE
+#include "include/CSpoolFiles.h"
+
+#include <errno.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+int spool_rename(int old_directory, const char *old_name, int new_directory, const char *new_name, int replacing) {
+  if (replacing) return renameat(old_directory, old_name, new_directory, new_name);
+  return renameat2(old_directory, old_name, new_directory, new_name, RENAME_NOREPLACE);
+}
+
+static void descriptor_path(char *path, size_t size, int file) { snprintf(path, size, "/proc/self/fd/%d", file); }
+
+int spool_link_descriptor(int file, int directory, const char *name) {
+  char path[32];
+  descriptor_path(path, sizeof path, file);
+  return linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW);
+}
+
+int spool_reopen(int file, int flags) {
+  char path[32];
+  descriptor_path(path, sizeof path, file);
+  return open(path, flags | O_CLOEXEC);
+}
+
+long long spool_copy_range(int from, long long offset, int to, long long to_offset, long long count) {
+  off64_t from_offset = offset, target_offset = to_offset;
+  return copy_file_range(from, &from_offset, to, &target_offset, (size_t)count, 0);
+}
+
+int spool_clone(int from, int to) { return ioctl(to, FICLONE, from); }

@@ -1,0 +1,27 @@
+// What the temporary files need and Swift cannot import.
+#pragma once
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// Whether the process has more privileges than whoever started it (set-user-ID, file capabilities): what
+// secure_getenv(3), which is for GNU sources, goes by. AT_SECURE is in a header that Glibc's module leaves out.
+static inline int spool_is_privileged(void) { return getauxval(AT_SECURE) != 0; }
+
+// renameat2(2) is for GNU sources. With RENAME_NOREPLACE, a name that exists gives EEXIST.
+int spool_rename(int old_directory, const char *old_name, int new_directory, const char *new_name, int replacing);
+
+// linkat(2) of an open file through /proc/self/fd: gives a file made with O_TMPFILE a name.
+int spool_link_descriptor(int file, int directory, const char *name);
+
+// Opens an open file anew, with an offset of its own, through /proc/self/fd.
+int spool_reopen(int file, int flags);
+
+// copy_file_range(2) is for GNU sources.
+long long spool_copy_range(int from, long long offset, int to, long long to_offset, long long count);
+
+// ioctl(2) is variadic and FICLONE a macro. Makes `to` share the blocks of `from`.
+int spool_clone(int from, int to);

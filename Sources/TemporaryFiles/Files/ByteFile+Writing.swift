@@ -1,0 +1,40 @@
+extension ByteFile where Self: ~Copyable {
+  /// Writes all of `bytes` at the position: Python's `write()`.
+  ///
+  /// - Throws: as ``write(_:)-(UnsafeRawBufferPointer)``.
+  public mutating func write(_ bytes: [UInt8]) throws(TemporaryFileError) {
+    try write(contentsOf: bytes)
+  }
+
+  /// Writes all bytes of a span at the position.
+  public mutating func write(_ span: RawSpan) throws(TemporaryFileError) {
+    var failure: TemporaryFileError?
+    span.withUnsafeBytes { buffer in
+      do throws(TemporaryFileError) { try write(buffer) } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
+
+  /// Writes a sequence of bytes at the position, such as the UTF-8 of a string.
+  public mutating func write(contentsOf bytes: some Sequence<UInt8>) throws(TemporaryFileError) {
+    var failure: TemporaryFileError?
+    let isContiguous: Void? = bytes.withContiguousStorageIfAvailable { buffer in
+      do throws(TemporaryFileError) { try write(UnsafeRawBufferPointer(buffer)) } catch { failure = error }
+    }
+    if let failure { throw failure }
+    if isContiguous == nil { try write(ContiguousArray(bytes).span.bytes) }
+  }
+
+  /// Writes one line after the other; newlines are not added. Python's `writelines()`.
+  ///
+  /// - Throws: as `write`; the lines before the one that failed are written.
+  public mutating func writeLines<Lines: Sequence>(_ lines: Lines) throws(TemporaryFileError)
+  where Lines.Element: Sequence<UInt8> {
+    for line in lines { try write(contentsOf: line) }
+  }
+
+  /// Cuts the file, or makes it longer, to where the position is: Python's `truncate()` without an argument.
+  public mutating func resize() throws(TemporaryFileError) {
+    try resize(to: position)
+  }
+}
