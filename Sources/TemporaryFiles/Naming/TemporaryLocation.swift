@@ -70,7 +70,7 @@ public enum TemporaryLocation {
   }
 
   static func absolute(_ path: FilePath) -> FilePath? {
-    guard path.isRelative else { return path }
+    guard path.isRelative else { return path.lexicallyNormalized() }
     guard let working = getcwd(nil, 0) else { return nil }
     defer { free(working) }
     return FilePath(platformString: working).pushing(path).lexicallyNormalized()
