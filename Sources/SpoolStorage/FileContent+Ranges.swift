@@ -13,6 +13,9 @@ extension FileContent {
     guard newSize <= Layout.largestFile else { throw .fileTooLarge }
     writerLock.lock()
     defer { writerLock.unlock() }
+    if let exposedFile {
+      return try changeExposed(exposedFile) { () throws(Errno) in try exposedFile.resize(to: newSize) }
+    }
     if newSize <= size { return try cut(to: newSize) }
     try extend(over: 0..<0, newSize: newSize) {
     } onDisk: { (spill: SpillFile) throws(Errno) in
@@ -33,6 +36,7 @@ extension FileContent {
     let range = try byteRange(offset, count)
     writerLock.lock()
     defer { writerLock.unlock() }
+    if let exposedFile { return try allocateExposed(exposedFile, range, keepingSize: keepingSize) }
     let newSize = keepingSize ? size : max(size, range.upperBound)
     try extend(over: range, newSize: newSize) {
       self.markAllocated(range, renewing: false)
@@ -54,6 +58,7 @@ extension FileContent {
     let range = try byteRange(offset, count)
     writerLock.lock()
     defer { writerLock.unlock() }
+    if let exposedFile { return try zeroExposed(exposedFile, range, keepingSize: keepingSize) }
     let newSize = keepingSize ? size : max(size, range.upperBound)
     try extend(over: range, newSize: newSize) {
       self.clear(range, keepingPages: true)
@@ -80,6 +85,7 @@ extension FileContent {
     writerLock.lock()
     defer { writerLock.unlock() }
     stampUse()
+    if let exposedFile { return try punchExposed(exposedFile, range) }
     if let spill {
       // Filesystems refuse ranges past their largest file.
       let part = range.clamped(to: 0..<max(Layout.roundedUpToPage(size), endOfTable()))
@@ -95,6 +101,7 @@ extension FileContent {
   /// - Throws: ENXIO when the file ends before, or `offset` is negative.
   /// - Complexity: O(log size).
   public func seekData(from offset: Int64) throws(Errno) -> Int64 {
+    if let exposedFile { return try exposedFile.seek(.data, from: offset) }
     let found: Int64? = stateLock.withSharedLock {
       guard offset >= 0, offset < size, let page = table.firstWrittenPage(from: offset >> Layout.pageShift) else {
         return nil
@@ -112,6 +119,7 @@ extension FileContent {
   /// - Throws: ENXIO when the file ends before, or `offset` is negative.
   /// - Complexity: O(chunks in the run of data).
   public func seekHole(from offset: Int64) throws(Errno) -> Int64 {
+    if let exposedFile { return try exposedFile.seek(.hole, from: offset) }
     let found: Int64? = stateLock.withSharedLock {
       guard offset >= 0, offset < size else { return nil }
       return min(size, max(offset, table.firstHolePage(from: offset >> Layout.pageShift) << Layout.pageShift))
@@ -154,7 +162,7 @@ extension FileContent {
       spill = nil
       let freed = clear(0..<Layout.largestFile, keepingPages: false)
       currentSize.store(0, ordering: .releasing)
-      isOnDisk.store(false, ordering: .releasing)
+      residency.store(.memory, ordering: .releasing)
       return (dropped, freed.pages)
     }
     pageCount.store(0, ordering: .relaxed)
@@ -191,7 +199,7 @@ extension FileContent {
   ///
   /// - Parameter keepingPages: whether the pages stay allocated.
   @discardableResult
-  private func clear(_ range: Range<Int64>, keepingPages: Bool) -> Freed {
+  func clear(_ range: Range<Int64>, keepingPages: Bool) -> Freed {
     var freed = Freed()
     let chunks = Layout.chunks(of: range)
     var next = table.next(from: chunks.lowerBound)

@@ -71,7 +71,7 @@ extension FileContent {
       spill = target
       commit()
       if newSize != size { currentSize.store(newSize, ordering: .releasing) }
-      isOnDisk.store(true, ordering: .releasing)
+      residency.store(.disk, ordering: .releasing)
     }
     if isMoving { didMoveToDisk() }
   }

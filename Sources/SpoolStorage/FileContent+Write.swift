@@ -34,6 +34,7 @@ extension FileContent {
   private func writeLocked(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
     guard !bytes.isEmpty else { return }
     let range = try byteRange(offset, Int64(bytes.count))
+    if let exposedFile { return try writeExposed(exposedFile, bytes, over: range) }
     let newSize = max(size, range.upperBound)
     try extend(over: range, newSize: newSize) {
       self.copyIn(bytes, at: offset)

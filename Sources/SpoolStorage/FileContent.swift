@@ -6,7 +6,8 @@ public import SystemPackage
 ///
 /// Safe to use from many threads. Reads of a file run in parallel, also while it moves to disk; a write, resize or the
 /// like is seen as a whole or not at all. An operation that throws ENOSPC, EFBIG, EMFILE or ENFILE has changed neither
-/// bytes nor size nor residency; after EIO from the disk the bytes of that write are unspecified.
+/// bytes nor size nor residency; after EIO from the disk the bytes of that write are unspecified. A file whose descriptor
+/// is exposed is the kernel's: `exposeDescriptor()` says what holds for it.
 public final class FileContent: @unchecked Sendable {
   // @unchecked: `table` and `spill` change only with both locks held (`writerLock`, and `stateLock` exclusively) and
   // are read with either of them; `isCandidate` is protected by `writerLock`.
@@ -24,7 +25,7 @@ public final class FileContent: @unchecked Sendable {
   /// When it was last used, by the store's clock.
   let lastUse = Atomic<UInt32>(0)
   var isCandidate = false
-  let isOnDisk = Atomic<Bool>(false)
+  let residency = Atomic<Residency>(.memory)
   let currentSize = Atomic<Int64>(0)
   /// Pages that are allocated. Changed with `writerLock` held.
   let pageCount = Atomic<Int64>(0)
@@ -33,6 +34,12 @@ public final class FileContent: @unchecked Sendable {
   var table = ChunkTable()
   /// Where the bytes are when they are not in memory.
   var spill: SpillFile?
+
+  enum Residency: UInt8, AtomicRepresentable {
+    case memory, disk
+    /// On disk, and others may have the descriptor.
+    case exposed
+  }
 
   /// An empty file.
   ///
@@ -60,15 +67,15 @@ public final class FileContent: @unchecked Sendable {
   }
 
   /// The size in bytes. Takes no lock.
-  public var size: Int64 { currentSize.load(ordering: .acquiring) }
+  public var size: Int64 { isExposed ? exposedSize() : currentSize.load(ordering: .acquiring) }
 
   /// Whether the bytes are on disk. Takes no lock.
-  public var isRolledOver: Bool { isOnDisk.load(ordering: .acquiring) }
+  public var isRolledOver: Bool { residency.load(ordering: .acquiring) != .memory }
 
   /// Bytes of memory that the file takes: whole chunks of 64 KiB, or the exact buffer of a small file; 0 on disk.
   public var bytesInMemory: Int64 { heldMemory.load(ordering: .relaxed) }
 
-  /// Bytes of data on disk, in pages of 4 KiB; 0 in memory.
+  /// Bytes of data on disk, in pages of 4 KiB; 0 in memory. For an exposed file, what was counted last.
   public var bytesOnDisk: Int64 { isRolledOver ? allocatedBytes : 0 }
 
   /// Bytes of the allocated pages of 4 KiB: `st_blocks` × 512 as tmpfs has it, wherever the file is.
@@ -83,15 +90,17 @@ public final class FileContent: @unchecked Sendable {
     guard offset >= 0 else { throw .invalidArgument }
     stampUse()
     stateLock.lockShared()
-    let count = Int(min(Int64(buffer.count), max(0, size - offset)))
-    let target = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+    let end = currentSize.load(ordering: .relaxed)
+    let target = UnsafeMutableRawBufferPointer(
+      rebasing: buffer[..<Int(min(Int64(buffer.count), max(0, end - offset)))])
     guard let spill else {
       copyOut(to: target, from: offset)
       stateLock.unlockShared()
-      return count
+      return target.count
     }
     // The reference keeps the file while others truncate or replace it.
     stateLock.unlockShared()
+    if isExposed { return try readExposed(spill, into: buffer, at: offset) }
     return try spill.read(into: target, at: offset)
   }
 

@@ -10,6 +10,9 @@ struct Quota: ~Copyable, Sendable {
   var used: Int64 { usedAmount.load(ordering: .relaxed) }
   var available: Int64 { limit - used }
 
+  /// Whether `reserve` can say no.
+  var isLimited: Bool { limit < .max >> Layout.pageShift }
+
   /// Takes `amount` if that stays within the limit. Nothing is taken otherwise.
   @inline(__always)
   borrowing func reserve(_ amount: Int64) -> Bool {
@@ -29,5 +32,10 @@ struct Quota: ~Copyable, Sendable {
     if amount == 0 { return }
     let left = usedAmount.subtract(amount, ordering: .relaxed).newValue
     assert(left >= 0, "released more than was reserved")
+  }
+
+  /// Takes or releases what has been used already, past the limit if need be.
+  borrowing func adjust(by amount: Int64) {
+    if amount < 0 { release(-amount) } else { usedAmount.add(amount, ordering: .relaxed) }
   }
 }

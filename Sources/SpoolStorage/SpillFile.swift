@@ -7,7 +7,7 @@ internal import SystemPackage
 ///
 /// All disk I/O of the storage is in this type.
 final class SpillFile: Sendable {
-  private let file: Int32
+  let file: Int32
 
   /// Takes over the descriptor.
   init(owning file: Int32) { self.file = file }
