@@ -78,7 +78,7 @@ extension FileContent {
 
   /// Preconditions: in memory, `writerLock` held; readers may be at work.
   private func makeCopyOnDisk() throws(Errno) -> SpillFile {
-    guard let directory = store.directory else { throw .noSpace }
+    let directory = if let directory { directory } else { try store.spillTarget.open() }
     let copy = try directory.makeFile()
     let size = size
     if size > 0 { try copy.resize(to: size) }

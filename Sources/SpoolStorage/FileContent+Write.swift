@@ -104,7 +104,7 @@ extension FileContent {
   }
 
   /// Whether the store may move the file to disk unasked.
-  var maySpill: Bool { largestInMemory != .max && store.directory != nil }
+  var maySpill: Bool { largestInMemory != .max && !store.spillTarget.isNowhere }
 
   /// Returns false when the system had no memory and the file should go to disk; the reservation is used up either way.
   private func extendInMemory(

@@ -18,6 +18,8 @@ public final class FileContent: @unchecked Sendable {
   let store: SpoolStore
   /// The largest size in memory; `.max` never leaves it by itself.
   let largestInMemory: Int64
+  /// Where the file spills to; nil: where the store's files do.
+  let directory: SpillDirectory?
   /// Serialises whatever changes the file, and its move to disk.
   let writerLock = Lock()
   /// Held shared to look at the state, exclusively only for a change in memory, and never during disk I/O.
@@ -44,8 +46,14 @@ public final class FileContent: @unchecked Sendable {
   /// An empty file.
   ///
   /// - Parameter threshold: nil takes the store's.
-  public init(store: SpoolStore, threshold: SpoolConfiguration.Threshold? = nil) {
+  public convenience init(store: SpoolStore, threshold: SpoolConfiguration.Threshold? = nil) {
+    self.init(store: store, threshold: threshold, spillingTo: nil)
+  }
+
+  /// An empty file that spills to a directory of its own.
+  package init(store: SpoolStore, threshold: SpoolConfiguration.Threshold?, spillingTo directory: SpillDirectory?) {
     self.store = store
+    self.directory = directory
     largestInMemory = (threshold ?? store.configuration.threshold).largestInMemory
   }
 

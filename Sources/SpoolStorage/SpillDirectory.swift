@@ -1,11 +1,11 @@
 internal import CSpoolSystem
 internal import Glibc
 internal import Synchronization
-internal import SystemPackage
+package import SystemPackage
 
 /// Where spill files are made. Held by descriptor: a directory that is renamed, a changed working directory, or a
 /// filesystem mounted over it later (ours, for one) make no difference.
-final class SpillDirectory: Sendable {
+package final class SpillDirectory: Sendable {
   let path: FilePath
   /// Whether its files are memory (a tmpfs), so that spilling gains nothing.
   let isMemoryBacked: Bool
@@ -19,7 +19,7 @@ final class SpillDirectory: Sendable {
   ///
   /// - Parameter unnamed: false never uses O_TMPFILE, as on filesystems without it.
   /// - Throws: ENOENT, ENOTDIR, EACCES, EROFS, and whatever else opening a file there gives.
-  init(_ path: FilePath, unnamed: Bool = true) throws(Errno) {
+  package init(_ path: FilePath, unnamed: Bool = true) throws(Errno) {
     let directory = path.withPlatformString { spool_openat(AT_FDCWD, $0, spool_O_PATH | O_DIRECTORY | O_CLOEXEC, 0) }
     guard directory >= 0 else { throw currentErrno() }
     do throws(Errno) {
@@ -98,6 +98,26 @@ final class SpillDirectory: Sendable {
       let error = currentErrno()
       remaining -= 1
       if remaining == 0 || (error != .fileExists && error != .interrupted) { throw error }
+    }
+  }
+}
+
+/// Where the files of a store go when they leave memory.
+package enum SpillTarget: Sendable {
+  /// Files stay in memory.
+  case nowhere
+  case directory(SpillDirectory)
+  /// Asked each time a file goes to disk.
+  case chosenLate(@Sendable () throws(Errno) -> SpillDirectory)
+
+  var isNowhere: Bool { if case .nowhere = self { true } else { false } }
+
+  /// - Throws: ENOSPC when files stay in memory, and what opening the directory gives.
+  func open() throws(Errno) -> SpillDirectory {
+    switch self {
+    case .nowhere: throw .noSpace
+    case .directory(let directory): directory
+    case .chosenLate(let choose): try choose()
     }
   }
 }

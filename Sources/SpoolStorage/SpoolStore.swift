@@ -14,7 +14,7 @@ public final class SpoolStore: Sendable {
   /// Whether the files of the spill directory are memory themselves (a tmpfs), so that spilling frees none.
   public let spillDirectoryIsMemoryBacked: Bool
 
-  let directory: SpillDirectory?
+  let spillTarget: SpillTarget
   let pool = ChunkPool()
   let candidates = Candidates()
   /// Bytes that files hold in memory.
@@ -51,14 +51,20 @@ public final class SpoolStore: Sendable {
     self.init(configuration, directory: try configuration.openSpillDirectory())
   }
 
-  init(_ configuration: SpoolConfiguration, directory: SpillDirectory?) {
+  convenience init(_ configuration: SpoolConfiguration, directory: SpillDirectory?) {
+    self.init(configuration, spillingTo: directory.map { .directory($0) } ?? .nowhere)
+  }
+
+  /// A store that looks for its spill directory only when a file goes there.
+  package init(_ configuration: SpoolConfiguration, spillingTo target: SpillTarget) {
+    let directory: SpillDirectory? = if case .directory(let directory) = target { directory } else { nil }
     let resolved = configuration.resolved(spillDirectory: directory?.path)
     self.configuration = resolved
-    self.directory = directory
+    spillTarget = target
     spillDirectoryIsMemoryBacked = directory?.isMemoryBacked ?? false
     memory = Quota(limit: resolved.memoryBudget)
     data = Quota(limit: (resolved.sizeLimit ?? .max) >> Layout.pageShift)
-    disk = Quota(limit: directory == nil ? 0 : (resolved.spillCapacity ?? .max) >> Layout.pageShift)
+    disk = Quota(limit: target.isNowhere ? 0 : (resolved.spillCapacity ?? .max) >> Layout.pageShift)
     highWater = resolved.memoryBudget / 100 * 80
     lowWater = resolved.memoryBudget / 100 * 65
     spiller = Spiller()
@@ -105,5 +111,5 @@ public final class SpoolStore: Sendable {
 
   /// Bytes that can still be written to the spill directory's filesystem, at most a second old; 0 when nothing is ever
   /// spilled. The corresponding C function is `statvfs`.
-  public func spillDirectoryFreeBytes() -> Int64 { directory?.freeBytes() ?? 0 }
+  public func spillDirectoryFreeBytes() -> Int64 { (try? spillTarget.open())?.freeBytes() ?? 0 }
 }
