@@ -60,7 +60,7 @@ let package = Package(
       name: "SpoolStorageTests", dependencies: ["SpoolStorage", "CSpoolSystem", systemPackage],
       swiftSettings: settings),
     .testTarget(
-      name: "TemporaryFilesTests", dependencies: ["TemporaryFiles", systemPackage],
+      name: "TemporaryFilesTests", dependencies: ["CSpoolSystem", "TemporaryFiles", systemPackage],
       swiftSettings: settings),
     .testTarget(
       name: "SpoolFSTests", dependencies: ["SpoolFS", "SpoolStorage", "CSpoolSystem", systemPackage],

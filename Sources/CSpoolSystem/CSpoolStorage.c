@@ -1,9 +1,11 @@
 #define _GNU_SOURCE
 #include "CSpoolSystem.h"
 
-int spool_open_unnamed(int directory) {
-  return openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+int spool_open_unnamed_at(int directory, const char *path, mode_t mode) {
+  return openat(directory, path, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
 }
+
+int spool_open_unnamed(int directory) { return spool_open_unnamed_at(directory, ".", 0600); }
 
 int spool_fallocate(int file, int mode, off_t offset, off_t count) { return fallocate(file, mode, offset, count); }
 

@@ -8,7 +8,7 @@ package import SystemPackage
 package final class SpillDirectory: Sendable {
   let path: FilePath
   /// Whether its files are memory (a tmpfs), so that spilling gains nothing.
-  let isMemoryBacked: Bool
+  package let isMemoryBacked: Bool
   private let directory: Int32
   private let makesUnnamedFiles: Bool
   private let freeBytesLock = Lock()

@@ -19,6 +19,9 @@ static const int spool_O_PATH = __O_PATH;
 // O_TMPFILE is composed of other macros. An unnamed file in `directory`.
 int spool_open_unnamed(int directory);
 
+// The same, by path, and with permissions.
+int spool_open_unnamed_at(int directory, const char *path, mode_t mode);
+
 // fallocate(2) is declared for GNU sources only, and Swift imports glibc without.
 int spool_fallocate(int file, int mode, off_t offset, off_t count);
 

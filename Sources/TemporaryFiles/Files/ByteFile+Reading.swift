@@ -1,6 +1,6 @@
 internal import SystemPackage
 
-extension ByteFile where Self: ~Copyable {
+extension ReadableByteFile where Self: ~Copyable {
   /// Moves the position to an offset from the beginning, and returns it.
   ///
   /// - Throws: as ``seek(to:from:)``.
@@ -23,7 +23,7 @@ extension ByteFile where Self: ~Copyable {
   /// - Throws: as ``read(into:)``; `invalidArgument` for a negative count.
   public mutating func read(count: Int) throws(TemporaryFileError) -> [UInt8] {
     guard count >= 0 else {
-      throw TemporaryFileError(.invalidArgument, operation: "read from", path: path, errno: .invalidArgument)
+      throw TemporaryFileError(.invalidArgument, operation: "read from", errno: .invalidArgument)
     }
     // What is asked for may be more than there is, and more than memory has.
     let available = try max(0, size - position)
@@ -97,9 +97,6 @@ extension ByteFile where Self: ~Copyable {
 
   /// Whether bytes can be read: Python's `readable()`. False when closed.
   public var isReadable: Bool { !isClosed }
-
-  /// Whether bytes can be written: Python's `writable()`. False when closed.
-  public var isWritable: Bool { !isClosed }
 
   /// Whether the position can be moved: Python's `seekable()`. False when closed.
   public var isSeekable: Bool { !isClosed }

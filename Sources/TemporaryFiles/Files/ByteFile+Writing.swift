@@ -37,4 +37,7 @@ extension ByteFile where Self: ~Copyable {
   public mutating func resize() throws(TemporaryFileError) {
     try resize(to: position)
   }
+
+  /// Whether bytes can be written: Python's `writable()`. False when closed.
+  public var isWritable: Bool { !isClosed }
 }

@@ -1,0 +1,228 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import SpoolStorage
+internal import SystemPackage
+
+/// Where the bytes of a handle are, and the position in them.
+///
+/// The position is the channel's own for bytes in memory, in a tree, or behind a buffer. It is the descriptor's where
+/// others may move that too: without a buffer, and once a descriptor has been given away.
+struct Channel: ~Copyable, @unchecked Sendable {
+  // @unchecked: the buffer has no lock, but is reachable only through this value, which cannot be copied.
+
+  enum Storage {
+    case closed
+    case content(FileContent)
+    case descriptor(CInt)
+    case backing(any FileBacking)
+  }
+
+  private(set) var storage: Storage
+  private var ownPosition: Int64 = 0
+  private var buffer: FileBuffer?
+  /// The descriptor whose offset is the position.
+  private var shared: CInt?
+  private let maximumSize: Int64
+
+  init(_ storage: Storage, buffer: FileBuffer? = nil, maximumSize: Int64?) {
+    self.storage = storage
+    self.buffer = buffer
+    self.maximumSize = maximumSize ?? .max
+    if case .descriptor(let file) = storage, buffer == nil { shared = file }
+  }
+
+  /// Quiet: what the owner wants to hear of failures, it closes first.
+  deinit {
+    switch storage {
+    case .descriptor(let file): try? Descriptor.close(file)
+    case .backing(let backing): try? backing.close(removing: true)
+    case .content, .closed: break
+    }
+  }
+
+  var isClosed: Bool { if case .closed = storage { true } else { false } }
+
+  var position: Int64 {
+    get throws(Errno) {
+      if case .closed = storage { throw .badFileDescriptor }
+      return if let shared { try Descriptor.offset(shared) } else { ownPosition }
+    }
+  }
+
+  private mutating func move(to position: Int64) throws(Errno) {
+    if let shared { try Descriptor.seek(shared, to: position) } else { ownPosition = position }
+  }
+
+  var size: Int64 {
+    get throws(Errno) {
+      switch storage {
+      case .closed: throw .badFileDescriptor
+      case .content(let content): return content.size
+      case .backing(let backing): return backing.size
+      case .descriptor(let file):
+        let size = Int64(try Descriptor.status(file).st_size)
+        return if let buffer, buffer.isDirty { max(size, buffer.end) } else { size }
+      }
+    }
+  }
+
+  mutating func read(into target: UnsafeMutableRawBufferPointer) throws(Errno) -> Int {
+    switch storage {
+    case .content(let content):
+      let start = try position
+      let count = try content.read(into: target, at: start)
+      try move(to: start + Int64(count))
+      return count
+    case .closed: throw .badFileDescriptor
+    case .backing(let backing):
+      let count = try backing.read(into: target, at: ownPosition)
+      ownPosition += Int64(count)
+      return count
+    case .descriptor(let file):
+      guard let buffer else { return try Descriptor.read(file, into: target) }
+      try flush()
+      let count = try read(into: target, from: file, through: buffer)
+      ownPosition += Int64(count)
+      return count
+    }
+  }
+
+  private func read(
+    into target: UnsafeMutableRawBufferPointer, from file: CInt, through buffer: FileBuffer
+  ) throws(Errno) -> Int {
+    var done = 0
+    while done < target.count {
+      let place = ownPosition + Int64(done)
+      let rest = UnsafeMutableRawBufferPointer(rebasing: target[done...])
+      var ready = buffer.bytes(from: place)
+      if ready.isEmpty {
+        if rest.count >= buffer.capacity { return try done + Descriptor.read(file, into: rest, at: place) }
+        try buffer.fill(from: place) { (memory) throws(Errno) in try Descriptor.read(file, into: memory, at: place) }
+        ready = buffer.bytes(from: place)
+        if ready.isEmpty { break }
+      }
+      let part = UnsafeRawBufferPointer(rebasing: ready[..<min(ready.count, rest.count)])
+      rest.copyMemory(from: part)
+      done += part.count
+    }
+    return done
+  }
+
+  /// - Throws: EFBIG past the maximum size, and what the storage gives.
+  mutating func write(_ bytes: UnsafeRawBufferPointer) throws(Errno) {
+    if maximumSize != .max { try checkLimit(position, bytes.count) }
+    switch storage {
+    case .content(let content):
+      let start = try position
+      try content.write(bytes, at: start)
+      try move(to: start + Int64(bytes.count))
+    case .closed: throw .badFileDescriptor
+    case .backing(let backing):
+      try backing.write(bytes, at: ownPosition)
+      ownPosition += Int64(bytes.count)
+    case .descriptor(let file):
+      if let buffer { try write(bytes, to: file, through: buffer) } else { try Descriptor.write(file, bytes) }
+    }
+  }
+
+  private mutating func write(_ bytes: UnsafeRawBufferPointer, to file: CInt, through buffer: FileBuffer) throws(Errno)
+  {
+    buffer.forget()
+    if !buffer.takes(bytes, at: ownPosition) { try flush() }
+    if bytes.count >= buffer.capacity {
+      try Descriptor.write(file, bytes, at: ownPosition)
+    } else {
+      buffer.append(bytes, at: ownPosition)
+    }
+    ownPosition += Int64(bytes.count)
+    if buffer.flushesLines, bytes.contains(UInt8(ascii: "\n")) { try flush() }
+  }
+
+  private func checkLimit(_ start: Int64, _ count: Int) throws(Errno) {
+    let (end, overflows) = start.addingReportingOverflow(Int64(count))
+    if count > 0, overflows || end > maximumSize { throw .fileTooLarge }
+  }
+
+  mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(Errno) -> Int64 {
+    let base =
+      switch origin {
+      case .start: isClosed ? try position : 0
+      case .current: try position
+      case .end: try size
+      }
+    let (target, overflows) = base.addingReportingOverflow(offset)
+    if overflows || target < 0 { throw .invalidArgument }
+    try move(to: target)
+    return target
+  }
+
+  mutating func resize(to size: Int64) throws(Errno) {
+    if size < 0 { throw .invalidArgument }
+    if size > maximumSize { throw .fileTooLarge }
+    try flush()
+    switch storage {
+    case .closed: throw .badFileDescriptor
+    case .content(let content): try content.resize(to: size)
+    case .backing(let backing): try backing.resize(to: size)
+    case .descriptor(let file): try Descriptor.resize(file, to: size)
+    }
+  }
+
+  /// Writes out what is pending, and forgets what was read ahead.
+  func flush() throws(Errno) {
+    if case .closed = storage { throw .badFileDescriptor }
+    guard case .descriptor(let file) = storage, let buffer else { return }
+    // What could be written is not written again when the rest is tried a second time.
+    try Descriptor.write(file, buffer.pending, at: buffer.start) { buffer.didWrite($0) }
+    buffer.forget()
+  }
+
+  /// A descriptor of the file, which stays the channel's. The position is its offset from now on.
+  ///
+  /// - Throws: EOPNOTSUPP for a file in a tree, and what moving a spooled file to disk gives.
+  mutating func expose() throws(Errno) -> CInt {
+    if let shared { return shared }
+    try flush()
+    let file: CInt
+    switch storage {
+    case .closed: throw .badFileDescriptor
+    case .backing: throw .notSupported
+    case .descriptor(let descriptor): file = descriptor
+    case .content(let content): file = try content.exposeDescriptor()
+    }
+    try Descriptor.seek(file, to: ownPosition)
+    buffer = nil
+    shared = file
+    return file
+  }
+
+  /// The descriptor that the channel closes, if there is one. Nothing is written out.
+  var descriptor: CInt? { if case .descriptor(let file) = storage { file } else { nil } }
+
+  var content: FileContent? { if case .content(let content) = storage { content } else { nil } }
+
+  var backing: (any FileBacking)? { if case .backing(let backing) = storage { backing } else { nil } }
+
+  /// Closes whatever happens, and throws what went wrong first.
+  ///
+  /// - Parameter writing: whether what is pending matters. For a file that is gone afterwards it does not.
+  mutating func close(writing: Bool, removing: Bool = true) throws(Errno) {
+    if isClosed { return }
+    var failure: Errno?
+    if writing { do throws(Errno) { try flush() } catch { failure = error } }
+    let ended = storage
+    storage = .closed
+    shared = nil
+    buffer = nil
+    do throws(Errno) {
+      switch ended {
+      case .descriptor(let file): try Descriptor.close(file)
+      case .backing(let backing): try backing.close(removing: removing)
+      case .content, .closed: break
+      }
+    } catch {
+      failure = failure ?? error
+    }
+    if let failure { throw failure }
+  }
+}

@@ -1,0 +1,217 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import SpoolStorage
+public import SystemPackage
+
+/// A file with a name, which others can open: Python's `tempfile.NamedTemporaryFile`.
+///
+/// ```swift
+/// var file = try NamedTemporaryFile(suffix: ".csv")
+/// try file.write(contentsOf: "a,b\n".utf8)
+/// print(file.path)
+/// try file.close()  // and it is gone
+/// ```
+///
+/// The name is removed by ``close()`` and when the value is dropped; ``cleanup-swift.property`` says otherwise. A file that
+/// somebody else removed is no error, and one that took its name is left alone.
+public struct NamedTemporaryFile: ByteFile, ~Copyable {
+  /// When the file is removed: Python's `delete` and `delete_on_close`.
+  public enum Cleanup: Sendable, Hashable {
+    /// By ``NamedTemporaryFile/close()``, or when the value is dropped. Python's default.
+    case onClose
+    /// When the value is dropped, or by ``NamedTemporaryFile/remove()``; closing keeps the file, so that others can open it
+    /// by its name. Python's `delete_on_close=False`.
+    case onScopeExit
+    /// Not at all. Python's `delete=False`.
+    case never
+  }
+
+  /// When the file is removed. It can be changed as long as the file is there.
+  public var cleanup: Cleanup
+
+  var channel: Channel
+  let identity: FileIdentity?
+  /// Whether the name may still be there.
+  private var hasName = true
+
+  /// A new empty file.
+  ///
+  /// - Parameters:
+  ///   - directory: nil takes ``TemporaryLocation/directory``.
+  ///   - permissions: less those of the process's umask.
+  ///   - buffering: `.standard` collects nothing, so that whoever opens the path finds what has been written.
+  ///   - maximumSize: bytes that the file can hold at most; more gives `sizeLimitExceeded`.
+  /// - Throws: `notFound`, `notADirectory`, `permissionDenied`, `noSpace`, `invalidName`, `namesExhausted`, and others of
+  ///   open(2). Nothing is left behind.
+  public init(
+    in directory: FilePath? = nil, prefix: NameAffix = TemporaryLocation.prefix, suffix: NameAffix = "",
+    permissions: FilePermissions = .ownerReadWrite, buffering: Buffering = .standard, cleanup: Cleanup = .onClose,
+    maximumSize: Int64? = nil
+  ) throws(TemporaryFileError) {
+    let template = try NameTemplate(prefix: prefix, suffix: suffix, for: Creation.operation)
+    let (file, path) = try Creation.makeNamed(
+      in: Creation.directory(directory), template, permissions: permissions)
+    identity = try? FileIdentity(of: file)
+    self.path = path
+    channel = Channel(
+      .descriptor(file), buffer: FileBuffer(buffering, standard: 0), maximumSize: maximumSize)
+    self.cleanup = cleanup
+  }
+
+  /// A file that lives in a tree.
+  package init(_ backing: any FileBacking, cleanup: Cleanup, maximumSize: Int64?) {
+    channel = Channel(.backing(backing), maximumSize: maximumSize)
+    path = backing.path ?? FilePath()
+    identity = nil
+    self.cleanup = cleanup
+  }
+
+  deinit {
+    // The channel closes the file when it is dropped, after this.
+    if cleanup == .never {
+      try? channel.flush()
+      try? channel.backing?.close(removing: false)
+    } else {
+      try? removeName()
+    }
+  }
+
+  public var isClosed: Bool { channel.isClosed }
+
+  /// The file's absolute path; for a file in a tree, the path there. It stays readable after ``close()``.
+  public let path: FilePath
+
+  public var position: Int64 {
+    get throws(TemporaryFileError) {
+      try wrap("tell the position in", path) { () throws(Errno) in try channel.position }
+    }
+  }
+
+  public var size: Int64 {
+    get throws(TemporaryFileError) { try wrap("tell the size of", path) { () throws(Errno) in try channel.size } }
+  }
+
+  public var mayBlock: Bool { true }
+
+  /// How the file was opened, in Python's notation.
+  public var mode: String { "rb+" }
+
+  public mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(TemporaryFileError) -> Int {
+    do throws(Errno) { return try channel.read(into: buffer) } catch { throw failure(error, "read from") }
+  }
+
+  public mutating func write(_ bytes: UnsafeRawBufferPointer) throws(TemporaryFileError) {
+    do throws(Errno) { try channel.write(bytes) } catch { throw failure(error, "write to") }
+  }
+
+  @discardableResult
+  public mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(TemporaryFileError) -> Int64 {
+    do throws(Errno) { return try channel.seek(to: offset, from: origin) } catch { throw failure(error, "seek in") }
+  }
+
+  public mutating func resize(to size: Int64) throws(TemporaryFileError) {
+    do throws(Errno) { try channel.resize(to: size) } catch { throw failure(error, "resize") }
+  }
+
+  public mutating func flush() throws(TemporaryFileError) {
+    do throws(Errno) { try channel.flush() } catch { throw failure(error, "flush") }
+  }
+
+  /// The descriptor, after writing out what is in the buffer: Python's `fileno()`. It stays the file's, and is closed
+  /// with it.
+  ///
+  /// From then on nothing is buffered, and the ``position`` is the descriptor's offset, which programs that inherit it
+  /// share. The descriptor is close-on-exec; how a program is started says what it inherits.
+  ///
+  /// - Throws: `unsupported` for a file in a tree, `closed`, and what writing out gives.
+  public mutating func fileDescriptor() throws(TemporaryFileError) -> FileDescriptor {
+    do throws(Errno) { return FileDescriptor(rawValue: try channel.expose()) } catch {
+      throw failure(error, "get a descriptor of")
+    }
+  }
+
+  /// Opens the file's path anew, and makes sure that it still is this file. The new descriptor, with an offset of its
+  /// own at the beginning, is the caller's to close. It works after ``close()`` too, where that keeps the file.
+  ///
+  /// - Throws: `notFound`; `replaced` when another file has taken the name; `unsupported` for a file in a tree; others of
+  ///   open(2).
+  public func reopen(_ mode: FileDescriptor.AccessMode = .readWrite) throws(TemporaryFileError) -> FileDescriptor {
+    do throws(Errno) {
+      guard let identity else { throw .notSupported }
+      if !isClosed { try channel.flush() }
+      let file = try retryingInterrupts {
+        path.withPlatformString { spool_openat(AT_FDCWD, $0, mode.rawValue | O_NOFOLLOW | O_CLOEXEC, 0) }
+      }
+      if try FileIdentity(of: file) == identity { return FileDescriptor(rawValue: file) }
+      try Descriptor.close(file)
+    } catch {
+      throw failure(error, "open anew")
+    }
+    throw replaced("open anew")
+  }
+
+  /// Removes the name now, and leaves the file open. Nothing happens when it has been removed before, by whomever.
+  ///
+  /// - Throws: what unlink(2) gives, such as `permissionDenied`.
+  public mutating func remove() throws(TemporaryFileError) {
+    do throws(Errno) { try removeName() } catch { throw failure(error, "remove") }
+    hasName = false
+  }
+
+  /// Makes the file permanent: it is the caller's from now on. Also possible after ``close()``, where that kept the file.
+  ///
+  /// - Returns: the path.
+  /// - Throws: `notFound` if the file has been removed; `replaced` when another one has taken its name.
+  public mutating func keep() throws(TemporaryFileError) -> FilePath {
+    guard hasName else { throw failure(.noSuchFileOrDirectory, "keep") }
+    do throws(Errno) {
+      if let identity, try FileIdentity(at: path) != identity { throw .staleNFSFileHandle }
+    } catch {
+      throw error == .staleNFSFileHandle ? replaced("keep") : failure(error, "keep")
+    }
+    cleanup = .never
+    return path
+  }
+
+  /// Closes the file, and removes it if ``cleanup-swift.property`` is `.onClose`.
+  public mutating func close() throws(TemporaryFileError) {
+    if isClosed { return }
+    var failed: TemporaryFileError?
+    if cleanup == .onClose { do throws(TemporaryFileError) { try remove() } catch { failed = error } }
+    do throws(Errno) { try channel.close(writing: cleanup != .onClose, removing: cleanup == .onClose) } catch {
+      failed = failed ?? failure(error, "close")
+    }
+    if let failed { throw failed }
+  }
+
+  /// The file is permanent under another name; what is left of the temporary one goes.
+  mutating func didPersist() throws(TemporaryFileError) {
+    cleanup = .onClose
+    try close()
+  }
+
+  /// Removes the name if it still is this file's: what somebody else put there is not ours to remove.
+  private func removeName() throws(Errno) {
+    guard hasName else { return }
+    if let backing = channel.backing { return try backing.remove() }
+    do throws(Errno) {
+      if let identity, try FileIdentity(at: path) != identity { return }
+      try retryingInterrupts { path.withPlatformString { unlink($0) } }
+    } catch .noSuchFileOrDirectory, .notDirectory {
+      // Somebody else removed it, or what it was in.
+    } catch {
+      throw error
+    }
+  }
+
+  private func replaced(_ operation: String) -> TemporaryFileError {
+    TemporaryFileError(
+      .replaced, operation: operation, path: path, errno: .staleNFSFileHandle,
+      message: "another file has taken its name")
+  }
+
+  private func failure(_ errno: Errno, _ operation: String) -> TemporaryFileError {
+    if errno == .fileTooLarge { return .sizeLimit(operation: operation, path: path) }
+    return TemporaryFileError(errno: errno, operation: operation, path: path)
+  }
+}

@@ -1,0 +1,169 @@
+public import SpoolStorage
+public import SystemPackage
+
+/// A file in memory that continues on disk once it outgrows its threshold: Python's `tempfile.SpooledTemporaryFile`.
+///
+/// ```swift
+/// var file = try SpooledTemporaryFile(threshold: .bytes(1 << 20))
+/// try file.write(contentsOf: "a,b\n".utf8)
+/// try file.seek(to: 0)
+/// let bytes = try file.readToEnd()
+/// ```
+///
+/// The write that would make the file larger than the threshold moves it to disk first; a file of exactly that size
+/// stays. Position, bytes and holes are the same before and after. A move that fails (`rolloverFailed`) has changed
+/// nothing. The file on disk never has a name, so nothing is left of it even if the process is killed.
+///
+/// All files of a ``SpoolStore`` share its memory budget: when that is used up, files go to disk whatever their threshold.
+public struct SpooledTemporaryFile: ByteFile, ~Copyable {
+  var channel: Channel
+
+  /// An empty file in memory.
+  ///
+  /// - Parameters:
+  ///   - threshold: the largest size in memory; `.bytes(0)` is disk from the first byte. nil takes the store's. Python's
+  ///     `max_size`, but for 0, which there means that no size is too large: that is `.unlimited` here.
+  ///   - directory: where the file goes on disk. nil takes the store's directory.
+  ///   - maximumSize: bytes that the file can hold at most, wherever it is; more gives `sizeLimitExceeded`.
+  ///   - store: whose memory budget, spill directory and encryption the file uses.
+  /// - Throws: what using `directory` gives; nothing without one.
+  public init(
+    threshold: SpoolConfiguration.Threshold? = nil, in directory: FilePath? = nil, maximumSize: Int64? = nil,
+    store: SpoolStore = .shared
+  ) throws(TemporaryFileError) {
+    let own: SpillDirectory? =
+      if let directory {
+        try wrap("use for spooled files the directory", directory) { () throws(Errno) in
+          try SpillDirectory(directory)
+        }
+      } else {
+        nil
+      }
+    let content = FileContent(store: store, threshold: threshold, spillingTo: own)
+    channel = Channel(.content(content), maximumSize: maximumSize)
+  }
+
+  /// A spooled file whose bytes live in a tree.
+  package init(_ backing: any FileBacking, maximumSize: Int64?) {
+    channel = Channel(.backing(backing), maximumSize: maximumSize)
+  }
+
+  public var isClosed: Bool { channel.isClosed }
+
+  /// The path in the tree that the file was made in. nil for every other spooled file, on disk too.
+  public var path: FilePath? { channel.backing?.path }
+
+  public var position: Int64 {
+    get throws(TemporaryFileError) {
+      try wrap("tell the position in", path) { () throws(Errno) in try channel.position }
+    }
+  }
+
+  public var size: Int64 {
+    get throws(TemporaryFileError) { try wrap("tell the size of", path) { () throws(Errno) in try channel.size } }
+  }
+
+  public var mayBlock: Bool { isRolledOver }
+
+  /// Whether the bytes are on disk.
+  public var isRolledOver: Bool { channel.content?.isRolledOver ?? channel.backing?.isRolledOver ?? false }
+
+  /// How the file was opened, in Python's notation: "w+b" in memory, "rb+" on disk, as CPython has it.
+  public var mode: String { isRolledOver ? "rb+" : "w+b" }
+
+  public mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(TemporaryFileError) -> Int {
+    do throws(Errno) { return try channel.read(into: buffer) } catch { throw failure(error, "read from") }
+  }
+
+  /// Writes all of `bytes` at ``position``, and moves it. The file goes to disk first if it would outgrow its threshold.
+  ///
+  /// - Throws: `rolloverFailed` when that fails: the file is in memory as it was, and so is the position;
+  ///   `sizeLimitExceeded`, `closed`, `noSpace`, `failed`.
+  public mutating func write(_ bytes: UnsafeRawBufferPointer) throws(TemporaryFileError) {
+    do throws(Errno) { try channel.write(bytes) } catch { throw failure(error, "write to") }
+  }
+
+  @discardableResult
+  public mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(TemporaryFileError) -> Int64 {
+    do throws(Errno) { return try channel.seek(to: offset, from: origin) } catch { throw failure(error, "seek in") }
+  }
+
+  /// Cuts the file, or makes it longer by a hole. Growing past the threshold moves it to disk. ``position`` stays.
+  ///
+  /// - Throws: as ``write(_:)``; `invalidArgument` for a negative size.
+  public mutating func resize(to size: Int64) throws(TemporaryFileError) {
+    do throws(Errno) { try channel.resize(to: size) } catch { throw failure(error, "resize") }
+  }
+
+  /// Does nothing: no byte of a spooled file waits in a buffer.
+  ///
+  /// - Throws: `closed`.
+  public mutating func flush() throws(TemporaryFileError) {
+    do throws(Errno) { try channel.flush() } catch { throw failure(error, "flush") }
+  }
+
+  /// Moves the file to disk now; nothing happens when it is there. Python's `rollover()`.
+  ///
+  /// - Throws: `rolloverFailed`, with everything as it was; `closed`.
+  /// - Complexity: O(bytes in memory).
+  public mutating func rollOver() throws(TemporaryFileError) {
+    do throws(Errno) {
+      if let content = channel.content {
+        try content.rollOver()
+      } else if let backing = channel.backing {
+        try backing.rollOver()
+      } else {
+        throw .badFileDescriptor
+      }
+    } catch {
+      throw failure(error, "move to disk")
+    }
+  }
+
+  /// Moves the file to disk, and gives its descriptor: Python's `fileno()`. It stays the file's, and is closed with it.
+  ///
+  /// From then on the ``position`` is the descriptor's offset, so that a program that inherits it goes on where this one
+  /// stopped, and the other way round. The descriptor is close-on-exec; how a program is started says what it inherits.
+  ///
+  /// - Throws: `rolloverFailed`, with everything as it was; `unsupported` for a file in a tree or with an encrypted copy on
+  ///   disk; `closed`.
+  public mutating func fileDescriptor() throws(TemporaryFileError) -> FileDescriptor {
+    do throws(Errno) { return FileDescriptor(rawValue: try channel.expose()) } catch {
+      throw failure(error, "get a descriptor of")
+    }
+  }
+
+  /// A second, independent reader, with a position of its own at the beginning. It sees what is written after it was
+  /// made, and keeps the bytes when the file is closed.
+  ///
+  /// - Throws: `closed`; `unsupported` for a file in a tree, which can be opened there.
+  public func reader() throws(TemporaryFileError) -> SpooledFileReader {
+    guard let content = channel.content else {
+      throw failure(isClosed ? .badFileDescriptor : .notSupported, "make a reader of")
+    }
+    return SpooledFileReader(content)
+  }
+
+  public mutating func close() throws(TemporaryFileError) {
+    do throws(Errno) { try channel.close(writing: false) } catch { throw failure(error, "close") }
+  }
+
+  @inline(never)
+  private func failure(_ errno: Errno, _ operation: String) -> TemporaryFileError {
+    if errno == .fileTooLarge { return .sizeLimit(operation: operation, path: path) }
+    if let content = channel.content, !content.isRolledOver, errno != .invalidArgument, errno != .notSupported {
+      return TemporaryFileError(
+        .rolloverFailed, operation: operation, path: path, errno: errno,
+        message: "the file has to move to disk, which fails; it is in memory as it was: \(errno)")
+    }
+    return TemporaryFileError(errno: errno, operation: operation, path: path)
+  }
+}
+
+extension TemporaryFileError {
+  static func sizeLimit(operation: String, path: FilePath?) -> TemporaryFileError {
+    TemporaryFileError(
+      .sizeLimitExceeded, operation: operation, path: path, errno: .fileTooLarge,
+      message: "the file would become larger than it may; nothing has been written")
+  }
+}

@@ -1,0 +1,114 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import SpoolStorage
+public import SystemPackage
+
+/// A file on disk without a name, gone when it is closed or dropped or the process ends: Python's
+/// `tempfile.TemporaryFile`.
+///
+/// It is made with `O_TMPFILE` where the filesystem has that, so that it has no name at any moment, else under a random
+/// name that is removed at once. ``persist(to:replacing:synchronize:permissions:)`` can give it a name later.
+public struct TemporaryFile: ByteFile, ~Copyable {
+  var channel: Channel
+
+  /// A new empty file.
+  ///
+  /// - Parameters:
+  ///   - directory: nil takes ``TemporaryLocation/directory``.
+  ///   - prefix: the beginning of the name, where there has to be one for a moment.
+  ///   - suffix: the end of it.
+  ///   - permissions: less those of the process's umask.
+  ///   - maximumSize: bytes that the file can hold at most; more gives `sizeLimitExceeded`.
+  /// - Throws: `notFound`, `notADirectory`, `permissionDenied`, `noSpace`, `invalidName`, and others of open(2). Nothing is
+  ///   left behind.
+  public init(
+    in directory: FilePath? = nil, prefix: NameAffix = TemporaryLocation.prefix, suffix: NameAffix = "",
+    permissions: FilePermissions = .ownerReadWrite, buffering: Buffering = .standard, maximumSize: Int64? = nil
+  ) throws(TemporaryFileError) {
+    let template = try NameTemplate(prefix: prefix, suffix: suffix, for: Creation.operation)
+    let file = try Creation.makeUnnamed(in: Creation.directory(directory), template, permissions: permissions)
+    channel = Channel(
+      .descriptor(file), buffer: FileBuffer(buffering, standard: Buffering.standardCapacity),
+      maximumSize: maximumSize)
+  }
+
+  /// A file that lives in a tree.
+  package init(_ backing: any FileBacking, maximumSize: Int64?) {
+    channel = Channel(.backing(backing), maximumSize: maximumSize)
+  }
+
+  public var isClosed: Bool { channel.isClosed }
+
+  public var position: Int64 {
+    get throws(TemporaryFileError) {
+      try wrap("tell the position in") { () throws(Errno) in try channel.position }
+    }
+  }
+
+  public var size: Int64 {
+    get throws(TemporaryFileError) { try wrap("tell the size of") { () throws(Errno) in try channel.size } }
+  }
+
+  public var mayBlock: Bool { true }
+
+  /// How the file was opened, in Python's notation.
+  public var mode: String { "rb+" }
+
+  public mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(TemporaryFileError) -> Int {
+    do throws(Errno) { return try channel.read(into: buffer) } catch { throw failure(error, "read from") }
+  }
+
+  public mutating func write(_ bytes: UnsafeRawBufferPointer) throws(TemporaryFileError) {
+    do throws(Errno) { try channel.write(bytes) } catch { throw failure(error, "write to") }
+  }
+
+  @discardableResult
+  public mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(TemporaryFileError) -> Int64 {
+    do throws(Errno) { return try channel.seek(to: offset, from: origin) } catch { throw failure(error, "seek in") }
+  }
+
+  public mutating func resize(to size: Int64) throws(TemporaryFileError) {
+    do throws(Errno) { try channel.resize(to: size) } catch { throw failure(error, "resize") }
+  }
+
+  public mutating func flush() throws(TemporaryFileError) {
+    do throws(Errno) { try channel.flush() } catch { throw failure(error, "flush") }
+  }
+
+  /// The descriptor, after writing out what is in the buffer: Python's `fileno()`. It stays the file's, and is closed
+  /// with it.
+  ///
+  /// From then on nothing is buffered, and the ``position`` is the descriptor's offset, which programs that inherit it
+  /// share. The descriptor is close-on-exec; how a program is started says what it inherits.
+  ///
+  /// - Throws: `unsupported` for a file in a tree, `closed`, and what writing out gives.
+  public mutating func fileDescriptor() throws(TemporaryFileError) -> FileDescriptor {
+    do throws(Errno) { return FileDescriptor(rawValue: try channel.expose()) } catch {
+      throw failure(error, "get a descriptor of")
+    }
+  }
+
+  /// Opens the file anew, with an offset of its own at the beginning. The new descriptor is the caller's to close.
+  ///
+  /// - Throws: `unsupported` for a file in a tree, `closed`, and what opening gives.
+  public mutating func reopen(_ mode: FileDescriptor.AccessMode = .readWrite) throws(TemporaryFileError)
+    -> FileDescriptor
+  {
+    do throws(Errno) {
+      try channel.flush()
+      guard let file = channel.descriptor else { throw .notSupported }
+      return FileDescriptor(rawValue: try retryingInterrupts { spool_reopen(file, mode.rawValue) })
+    } catch {
+      throw failure(error, "open anew")
+    }
+  }
+
+  public mutating func close() throws(TemporaryFileError) {
+    do throws(Errno) { try channel.close(writing: false) } catch { throw failure(error, "close") }
+  }
+
+  private func failure(_ errno: Errno, _ operation: String) -> TemporaryFileError {
+    if errno == .fileTooLarge { return .sizeLimit(operation: operation, path: nil) }
+    return TemporaryFileError(errno: errno, operation: operation)
+  }
+}

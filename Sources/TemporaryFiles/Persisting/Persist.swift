@@ -1,0 +1,136 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import SpoolStorage
+public import SystemPackage
+
+extension NamedTemporaryFile {
+  /// Makes the file permanent under another path, and closes it.
+  ///
+  /// On the same filesystem it is renamed. On another one it is copied into the target's directory, sharing blocks where
+  /// that is possible, and renamed there. At every moment the target is what it was before, or the complete file.
+  ///
+  /// - Parameters:
+  ///   - target: the new path.
+  ///   - replacing: whether a file that is there already is replaced.
+  ///   - synchronize: whether the file and its name are on the disk afterwards (`fsync`).
+  ///   - permissions: nil leaves those that the file has.
+  ///   - copying: whether it may be copied to another filesystem; `crossDevice` is thrown otherwise.
+  /// - Throws: `alreadyExists`, `crossDevice`, `notFound`, `noSpace`, `replaced`, `closed` and others; the file is then
+  ///   still there, open, and temporary.
+  public mutating func persist(
+    to target: FilePath, replacing: Bool = true, synchronize: Bool = false, permissions: FilePermissions? = nil,
+    copying: Bool = true
+  ) throws(TemporaryFileError) {
+    try channel.persist(
+      to: PersistTarget(target, replacing: replacing, synchronizing: synchronize), permissions, copying: copying,
+      movingFrom: identity == nil ? nil : path, identity)
+    try didPersist()
+  }
+}
+
+extension TemporaryFile {
+  /// Gives the file a name, which makes it permanent, and closes it.
+  ///
+  /// On the same filesystem it is linked there, on another one copied. At every moment the target is what it was before,
+  /// or the complete file. The arguments are those of ``NamedTemporaryFile``'s.
+  ///
+  /// - Throws: `alreadyExists`, `crossDevice`, `notFound`, `noSpace`, `closed` and others; the file is then still open,
+  ///   and temporary.
+  public mutating func persist(
+    to target: FilePath, replacing: Bool = true, synchronize: Bool = false, permissions: FilePermissions? = nil,
+    copying: Bool = true
+  ) throws(TemporaryFileError) {
+    try channel.persist(
+      to: PersistTarget(target, replacing: replacing, synchronizing: synchronize), permissions, copying: copying)
+    try close()
+  }
+}
+
+extension SpooledTemporaryFile {
+  /// Writes the file to a path, where it is permanent, and closes it.
+  ///
+  /// A file that is on the disk of that path already is linked there, any other is copied. At every moment the target is
+  /// what it was before, or the complete file. The arguments are those of ``NamedTemporaryFile``'s; the permissions are
+  /// 0600 unless given.
+  ///
+  /// - Throws: `alreadyExists`, `notFound`, `noSpace`, `closed` and others; the file is then still open, and temporary.
+  public mutating func persist(
+    to target: FilePath, replacing: Bool = true, synchronize: Bool = false, permissions: FilePermissions? = nil
+  ) throws(TemporaryFileError) {
+    try channel.persist(
+      to: PersistTarget(target, replacing: replacing, synchronizing: synchronize), permissions, copying: true)
+    try close()
+  }
+}
+
+extension Channel {
+  /// Makes the bytes permanent; the channel stays as it is.
+  ///
+  /// - Parameter source: the file's own name, if it has one.
+  func persist(
+    to target: consuming PersistTarget, _ permissions: FilePermissions?, copying: Bool,
+    movingFrom source: FilePath? = nil, _ identity: FileIdentity? = nil, isCancelled: () -> Bool = { false }
+  ) throws(TemporaryFileError) {
+    let path = target.path
+    do throws(Errno) {
+      try flush()
+      if let source, try FileIdentity(at: source) != identity { throw .staleNFSFileHandle }
+      if try place(at: target, permissions, movingFrom: source) { return }
+      if !copying { throw .improperLink }
+      try copy(to: target, permissions, isCancelled)
+    } catch {
+      throw error == .staleNFSFileHandle
+        ? TemporaryFileError(
+          .replaced, operation: PersistTarget.operation, path: path, errno: error,
+          message: "another file has taken the name of the temporary one")
+        : TemporaryFileError(errno: error, operation: PersistTarget.operation, path: path)
+    }
+  }
+
+  /// Renames or links the file to the target. Returns false where only a copy can get there.
+  private func place(
+    at target: borrowing PersistTarget, _ permissions: FilePermissions?, movingFrom source: FilePath?
+  ) throws(Errno) -> Bool {
+    guard let file = try linkable else { return false }
+    let before = try Descriptor.status(file).st_mode
+    if let permissions { try retryingInterrupts { fchmod(file, mode_t(permissions.rawValue)) } }
+    do throws(Errno) {
+      if let source { try target.move(from: source, file) } else { try target.link(file) }
+      return true
+    } catch {
+      if permissions != nil { _ = fchmod(file, before & 0o7777) }
+      // ENOENT: it had a name once, or there is no /proc; EPERM and others: filesystems without links.
+      if error == .improperLink || source == nil && Self.meansNoLinks(error) { return false }
+      throw error
+    }
+  }
+
+  private static func meansNoLinks(_ error: Errno) -> Bool {
+    [.noSuchFileOrDirectory, .notPermitted, .notSupported, .invalidArgument].contains(error)
+  }
+
+  /// A descriptor whose file holds the bytes as they are.
+  private var linkable: CInt? {
+    get throws(Errno) {
+      if let descriptor { return descriptor }
+      guard let content, content.isRolledOver else { return nil }
+      return try content.exposeDescriptor()
+    }
+  }
+
+  private func copy(
+    to target: borrowing PersistTarget, _ permissions: FilePermissions?, _ isCancelled: () -> Bool
+  ) throws(Errno) {
+    var mode: mode_t = 0o600
+    if let descriptor { mode = try Descriptor.status(descriptor).st_mode & 0o777 }
+    if let permissions { mode = mode_t(permissions.rawValue) }
+    try target.copy(permissions: mode) { (copy) throws(Errno) in
+      switch storage {
+      case .closed: throw .badFileDescriptor
+      case .descriptor(let file): try Copying.copy(file, to: copy, isCancelled: isCancelled)
+      case .content(let content): try Copying.copy(content, to: copy, isCancelled: isCancelled)
+      case .backing(let backing): try Copying.copy(backing, to: copy, isCancelled: isCancelled)
+      }
+    }
+  }
+}
