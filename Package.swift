@@ -14,6 +14,7 @@ let package = Package(
   name: "spoolfs",
   products: [
     .library(name: "TemporaryFiles", targets: ["TemporaryFiles"]),
+    .library(name: "TemporaryFilesTesting", targets: ["TemporaryFilesTesting"]),
     .library(name: "SpoolFS", targets: ["SpoolFS"]),
     .executable(name: "spoolfs", targets: ["spoolfs"]),
   ],
@@ -39,6 +40,9 @@ let package = Package(
     .target(
       name: "TemporaryFiles", dependencies: ["CSpoolSystem", "SpoolStorage", systemPackage],
       swiftSettings: settings),
+    // A trait of Swift Testing; apart, so that only tests link that.
+    .target(
+      name: "TemporaryFilesTesting", dependencies: ["TemporaryFiles", systemPackage], swiftSettings: settings),
     // The tree, and in Mount/ its bridge to the kernel.
     .target(
       name: "SpoolFS",
@@ -59,8 +63,16 @@ let package = Package(
     .testTarget(
       name: "SpoolStorageTests", dependencies: ["SpoolStorage", "CSpoolSystem", systemPackage],
       swiftSettings: settings),
+    // Ends in ways that a test cannot, and runs as other users.
+    .executableTarget(
+      name: "TemporaryFilesTestProgram", dependencies: ["CHostCalls", "TemporaryFiles", systemPackage],
+      path: "Tests/TemporaryFilesTestProgram", swiftSettings: settings),
     .testTarget(
-      name: "TemporaryFilesTests", dependencies: ["CSpoolSystem", "TemporaryFiles", systemPackage],
+      name: "TemporaryFilesTests",
+      dependencies: [
+        "CHostCalls", "CSpoolSystem", "TemporaryFiles", "TemporaryFilesTestProgram", "TemporaryFilesTesting",
+        systemPackage,
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "SpoolFSTests", dependencies: ["SpoolFS", "SpoolStorage", "CSpoolSystem", systemPackage],

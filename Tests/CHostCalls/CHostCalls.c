@@ -122,3 +122,5 @@ int64_t host_mount_tmpfs(const char *path, const char *options) {
   return answer(mount("tmpfs", path, "tmpfs", 0, options));
 }
 int64_t host_unmount(const char *path) { return answer(umount2(path, MNT_DETACH)); }
+
+int host_fork(void) { return fork(); }

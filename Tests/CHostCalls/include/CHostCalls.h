@@ -50,3 +50,6 @@ int64_t host_stat(const char *path, struct host_stat *result);
 
 int64_t host_mount_tmpfs(const char *path, const char *options);
 int64_t host_unmount(const char *path);
+
+// fork(2), which Swift does not import.
+int host_fork(void);
