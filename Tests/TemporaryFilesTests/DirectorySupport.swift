@@ -8,8 +8,8 @@ import Testing
 @testable import TemporaryFiles
 
 /// Runs `body` with an empty directory, which must be empty again afterwards: nothing may be left behind.
-func withEmptyDirectory<Result>(_ body: (FilePath) throws -> Result) throws -> Result {
-  var template = Array("/tmp/directories-XXXXXX".utf8CString)
+func withEmptyDirectory<Result>(in parent: String = "/tmp", _ body: (FilePath) throws -> Result) throws -> Result {
+  var template = Array("\(parent)/directories-XXXXXX".utf8CString)
   try #require(mkdtemp(&template) != nil)
   let directory = FilePath(platformString: template)
   defer {
@@ -20,6 +20,9 @@ func withEmptyDirectory<Result>(_ body: (FilePath) throws -> Result) throws -> R
   }
   return try body(directory)
 }
+
+/// For tests of many thousand operations, which a disk would make slow.
+let placeInMemory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
 
 /// The names in a directory, sorted; nil where there is none.
 func entries(of directory: FilePath) -> [String]? {

@@ -110,7 +110,7 @@ enum ExitCleanup {
 
 extension ExitCleanup.Entry {
   /// Removes it, if it is still what was registered.
-  fileprivate func remove() {
+  func remove() {
     switch kind {
     case .file:
       guard let current = try? FileIdentity(at: path), current == identity else { return }
