@@ -9,17 +9,18 @@ public enum Buffering: Sendable, Hashable {
   case none
   /// As ``standard`` or with 8 KiB, and written out after each write that holds a newline. Python's 1.
   case line
-  /// That many bytes are collected, and read ahead. Python's larger numbers.
+  /// That many bytes are collected, and read ahead; at most 64 MiB, and none for 0 or less. Python's larger numbers.
   case bytes(Int)
 
   static let standardCapacity = 8192
+  private static let largestCapacity = 64 << 20
 
   func capacity(standard: Int) -> Int {
     switch self {
     case .standard: standard
     case .none: 0
     case .line: max(standard, Self.standardCapacity)
-    case .bytes(let count): max(0, count)
+    case .bytes(let count): min(max(0, count), Self.largestCapacity)
     }
   }
 }
@@ -79,6 +80,13 @@ final class FileBuffer {
     memmove(memory, memory + written, count - written)
     start += Int64(written)
     count -= written
+    if count == 0 { isDirty = false }
+  }
+
+  /// Forgets what is pending from `offset` on.
+  func dropPending(from offset: Int64) {
+    guard isDirty, end > offset else { return }
+    count = Int(max(0, offset - start))
     if count == 0 { isDirty = false }
   }
 

@@ -22,11 +22,9 @@ extension ReadableByteFile where Self: ~Copyable {
   ///
   /// - Throws: as ``read(into:)``; `invalidArgument` for a negative count.
   public mutating func read(count: Int) throws(TemporaryFileError) -> [UInt8] {
-    guard count >= 0 else {
-      throw TemporaryFileError(.invalidArgument, operation: "read from", errno: .invalidArgument)
-    }
     // What is asked for may be more than there is, and more than memory has.
     let available = try max(0, size - position)
+    guard count >= 0 else { throw Self.negative }
     return try readArray(Int(min(Int64(count), available)))
   }
 
@@ -36,6 +34,11 @@ extension ReadableByteFile where Self: ~Copyable {
   /// - Complexity: O(bytes), in memory as well.
   public mutating func readToEnd() throws(TemporaryFileError) -> [UInt8] {
     try read(count: .max)
+  }
+
+  private static var negative: TemporaryFileError {
+    TemporaryFileError(
+      .invalidArgument, operation: "read from", errno: .invalidArgument, message: "the count of bytes is negative")
   }
 
   private mutating func readArray(_ count: Int) throws(TemporaryFileError) -> [UInt8] {
@@ -53,10 +56,14 @@ extension ReadableByteFile where Self: ~Copyable {
 
   /// The next line with its newline (byte 10), or what is left; nil at the end of the file. Python's `readline()`.
   ///
-  /// - Parameter maximumCount: bytes after which the line is cut off; the rest comes next.
-  /// - Throws: as ``read(into:)``.
+  /// - Parameter maximumCount: bytes after which the line is cut off; the rest comes next. 0 gives nil.
+  /// - Throws: as ``read(into:)``; `invalidArgument` for a negative count.
   /// - Complexity: O(bytes of the line).
   public mutating func readLine(maximumCount: Int = .max) throws(TemporaryFileError) -> [UInt8]? {
+    if maximumCount <= 0 {
+      _ = try position  // a closed file is an error, whatever is asked for
+      if maximumCount < 0 { throw Self.negative }
+    }
     var line: [UInt8] = []
     var step = 256
     while line.count < maximumCount {
@@ -75,12 +82,12 @@ extension ReadableByteFile where Self: ~Copyable {
 
   /// The remaining lines with their newlines: Python's `readlines(hint)`.
   ///
-  /// - Parameter sizeHint: bytes after which no further line is begun.
+  /// - Parameter sizeHint: bytes after which no further line is begun; as in Python, 0 or less is no limit.
   /// - Throws: as ``read(into:)``.
   public mutating func readLines(sizeHint: Int = .max) throws(TemporaryFileError) -> [[UInt8]] {
     var lines: [[UInt8]] = []
     var count = 0
-    while count < sizeHint, let line = try readLine() {
+    while count < sizeHint || sizeHint <= 0, let line = try readLine() {
       lines.append(line)
       count += line.count
     }

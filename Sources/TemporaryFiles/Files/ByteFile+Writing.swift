@@ -30,6 +30,7 @@ extension ByteFile where Self: ~Copyable {
   /// - Throws: as `write`; the lines before the one that failed are written.
   public mutating func writeLines<Lines: Sequence>(_ lines: Lines) throws(TemporaryFileError)
   where Lines.Element: Sequence<UInt8> {
+    _ = try position  // a closed file is an error, also without lines
     for line in lines { try write(contentsOf: line) }
   }
 

@@ -127,15 +127,26 @@ struct Channel: ~Copyable, @unchecked Sendable {
 
   private mutating func write(_ bytes: UnsafeRawBufferPointer, to file: CInt, through buffer: FileBuffer) throws(Errno)
   {
+    let (end, overflows) = ownPosition.addingReportingOverflow(Int64(bytes.count))
+    if overflows { throw .fileTooLarge }
     buffer.forget()
     if !buffer.takes(bytes, at: ownPosition) { try flush() }
     if bytes.count >= buffer.capacity {
       try Descriptor.write(file, bytes, at: ownPosition)
     } else {
       buffer.append(bytes, at: ownPosition)
+      if buffer.flushesLines, bytes.contains(UInt8(ascii: "\n")) { try writeOut(bytesFrom: ownPosition, in: buffer) }
     }
-    ownPosition += Int64(bytes.count)
-    if buffer.flushesLines, bytes.contains(UInt8(ascii: "\n")) { try flush() }
+    ownPosition = end
+  }
+
+  /// Writes out what is pending. If that fails, the bytes from `start` on are no longer pending: whoever wrote them is
+  /// told, and writes them again.
+  private func writeOut(bytesFrom start: Int64, in buffer: FileBuffer) throws(Errno) {
+    do throws(Errno) { try flush() } catch {
+      buffer.dropPending(from: start)
+      throw error
+    }
   }
 
   private func checkLimit(_ start: Int64, _ count: Int) throws(Errno) {
@@ -157,6 +168,7 @@ struct Channel: ~Copyable, @unchecked Sendable {
   }
 
   mutating func resize(to size: Int64) throws(Errno) {
+    if isClosed { throw .badFileDescriptor }
     if size < 0 { throw .invalidArgument }
     if size > maximumSize { throw .fileTooLarge }
     try flush()
@@ -173,7 +185,7 @@ struct Channel: ~Copyable, @unchecked Sendable {
     if case .closed = storage { throw .badFileDescriptor }
     guard case .descriptor(let file) = storage, let buffer else { return }
     // What could be written is not written again when the rest is tried a second time.
-    try Descriptor.write(file, buffer.pending, at: buffer.start) { buffer.didWrite($0) }
+    while buffer.isDirty { buffer.didWrite(try Descriptor.writeSome(file, buffer.pending, at: buffer.start)) }
     buffer.forget()
   }
 

@@ -35,18 +35,23 @@ enum Creation {
       return try retryingInterrupts {
         directory.withPlatformString { spool_open_unnamed_at(AT_FDCWD, $0, mode_t(permissions.rawValue)) }
       }
-    } catch .notSupported, .isDirectory, .noSuchFileOrDirectory {
-      // EOPNOTSUPP says the filesystem, EISDIR and ENOENT a kernel or server that does not know the flag, or that there
-      // is no such directory, which shows next.
-      let (file, path) = try makeNamed(in: directory, template, permissions: permissions)
-      let isRemoved = path.withPlatformString { unlink($0) } == 0
-      if isRemoved { return file }
-      let error = currentErrno()
-      close(file)
-      throw TemporaryFileError(errno: error, operation: operation, path: path)
     } catch {
-      throw TemporaryFileError(errno: error, operation: operation, path: directory)
+      // EOPNOTSUPP says the filesystem, EISDIR, ENOENT and others a kernel or server that does not know the flag. What
+      // has another reason fails again.
+      return try makeUnlinked(in: directory, template, permissions: permissions)
     }
+  }
+
+  /// A new file whose name is removed at once.
+  static func makeUnlinked(
+    in directory: FilePath, _ template: borrowing NameTemplate, permissions: FilePermissions
+  ) throws(TemporaryFileError) -> CInt {
+    let (file, path) = try makeNamed(in: directory, template, permissions: permissions)
+    if path.withPlatformString({ unlink($0) }) == 0 { return file }
+    let error = currentErrno()
+    if error == .noSuchFileOrDirectory { return file }  // somebody else was faster
+    close(file)
+    throw TemporaryFileError(errno: error, operation: operation, path: path)
   }
 
   static let operation = "make a temporary file in"

@@ -17,10 +17,12 @@ enum Descriptor {
   }
 
   static func read(_ file: CInt, into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
+    // Past the largest offset there is no file, and pread(2) would complain.
+    let wanted = Int(min(Int64(buffer.count), .max - offset))
     var done = 0
-    while done < buffer.count {
+    while done < wanted {
       let count = try retryingInterrupts {
-        pread(file, buffer.baseAddress! + done, buffer.count - done, off_t(offset) + done)
+        pread(file, buffer.baseAddress! + done, wanted - done, off_t(offset) + done)
       }
       if count == 0 { break }
       done += count
@@ -28,26 +30,36 @@ enum Descriptor {
     return done
   }
 
-  /// At the descriptor's own offset.
+  /// At the descriptor's own offset, which is where it was when only a part could be written.
   static func write(_ file: CInt, _ bytes: UnsafeRawBufferPointer) throws(Errno) {
     var done = 0
-    while done < bytes.count {
-      done += try retryingInterrupts { Glibc.write(file, bytes.baseAddress! + done, bytes.count - done) }
+    do throws(Errno) {
+      while done < bytes.count {
+        done += try accepted { Glibc.write(file, bytes.baseAddress! + done, bytes.count - done) }
+      }
+    } catch {
+      if done > 0 { lseek(file, off_t(-done), SEEK_CUR) }
+      throw error
     }
   }
 
-  /// Calls `progress` with the bytes written each time some are.
-  static func write(
-    _ file: CInt, _ bytes: UnsafeRawBufferPointer, at offset: Int64, progress: (Int) -> Void = { _ in }
-  ) throws(Errno) {
+  static func write(_ file: CInt, _ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
     var done = 0
     while done < bytes.count {
-      let count = try retryingInterrupts {
-        pwrite(file, bytes.baseAddress! + done, bytes.count - done, off_t(offset) + done)
-      }
-      done += count
-      progress(count)
+      done += try writeSome(file, UnsafeRawBufferPointer(rebasing: bytes[done...]), at: offset + Int64(done))
     }
+  }
+
+  /// Writes at least one byte of a buffer that is not empty, and returns how many.
+  static func writeSome(_ file: CInt, _ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
+    try accepted { pwrite(file, bytes.baseAddress!, bytes.count, off_t(offset)) }
+  }
+
+  /// What a write took. Nothing is not specified for regular files, and trying again would never end.
+  private static func accepted(_ write: () -> Int) throws(Errno) -> Int {
+    let count = try retryingInterrupts(write)
+    if count == 0 { throw .ioError }
+    return count
   }
 
   static func status(_ file: CInt) throws(Errno) -> stat {

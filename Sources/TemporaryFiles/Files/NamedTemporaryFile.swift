@@ -139,11 +139,14 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
     do throws(Errno) {
       guard let identity else { throw .notSupported }
       if !isClosed { try channel.flush() }
-      let file = try retryingInterrupts {
-        path.withPlatformString { spool_openat(AT_FDCWD, $0, mode.rawValue | O_NOFOLLOW | O_CLOEXEC, 0) }
+      // First by its name: opening what somebody else put there may have effects, or wait for ever.
+      if try FileIdentity(at: path) == identity {
+        let file = try retryingInterrupts {
+          path.withPlatformString { spool_openat(AT_FDCWD, $0, mode.rawValue | O_NOFOLLOW | O_CLOEXEC, 0) }
+        }
+        if (try? FileIdentity(of: file)) == identity { return FileDescriptor(rawValue: file) }
+        try Descriptor.close(file)
       }
-      if try FileIdentity(of: file) == identity { return FileDescriptor(rawValue: file) }
-      try Descriptor.close(file)
     } catch {
       throw failure(error, "open anew")
     }
@@ -184,9 +187,9 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
     if let failed { throw failed }
   }
 
-  /// The file is permanent under another name; what is left of the temporary one goes.
-  mutating func didPersist() throws(TemporaryFileError) {
-    cleanup = .onClose
+  /// The file is permanent. What is left of the temporary one goes, unless its name is the permanent one.
+  mutating func didPersist(inPlace: Bool = false) throws(TemporaryFileError) {
+    cleanup = inPlace ? .never : .onClose
     try close()
   }
 

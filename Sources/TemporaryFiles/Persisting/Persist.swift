@@ -21,10 +21,11 @@ extension NamedTemporaryFile {
     to target: FilePath, replacing: Bool = true, synchronize: Bool = false, permissions: FilePermissions? = nil,
     copying: Bool = true
   ) throws(TemporaryFileError) {
+    let target = try PersistTarget(target, replacing: replacing, synchronizing: synchronize)
+    let staysInPlace = identity != nil && target.isNamed(by: path)
     try channel.persist(
-      to: PersistTarget(target, replacing: replacing, synchronizing: synchronize), permissions, copying: copying,
-      movingFrom: identity == nil ? nil : path, identity)
-    try didPersist()
+      to: target, permissions, copying: copying, movingFrom: identity == nil ? nil : path, identity)
+    try didPersist(inPlace: staysInPlace)
   }
 }
 
@@ -72,19 +73,29 @@ extension Channel {
     movingFrom source: FilePath? = nil, _ identity: FileIdentity? = nil, isCancelled: () -> Bool = { false }
   ) throws(TemporaryFileError) {
     let path = target.path
-    do throws(Errno) {
-      try flush()
-      if let source, try FileIdentity(at: source) != identity { throw .staleNFSFileHandle }
+    try wrap(PersistTarget.operation, path) { () throws(Errno) in try flush() }
+    if let source, let identity { try Self.check(source, identity, before: path) }
+    try wrap(PersistTarget.operation, path) { () throws(Errno) in
       if try place(at: target, permissions, movingFrom: source) { return }
       if !copying { throw .improperLink }
       try copy(to: target, permissions, isCancelled)
-    } catch {
-      throw error == .staleNFSFileHandle
-        ? TemporaryFileError(
-          .replaced, operation: PersistTarget.operation, path: path, errno: error,
-          message: "another file has taken the name of the temporary one")
-        : TemporaryFileError(errno: error, operation: PersistTarget.operation, path: path)
     }
+  }
+
+  /// Makes sure that what is to be renamed still is the temporary file.
+  private static func check(
+    _ source: FilePath, _ identity: FileIdentity, before target: FilePath
+  ) throws(TemporaryFileError) {
+    do throws(Errno) {
+      if try FileIdentity(at: source) == identity { return }
+    } catch {
+      throw TemporaryFileError(
+        .init(error), operation: PersistTarget.operation, path: target, errno: error,
+        message: "the temporary file \(source.string) cannot be found: \(error)")
+    }
+    throw TemporaryFileError(
+      .replaced, operation: PersistTarget.operation, path: target, errno: .staleNFSFileHandle,
+      message: "another file has taken the name of the temporary one, \(source.string)")
   }
 
   /// Renames or links the file to the target. Returns false where only a copy can get there.
@@ -114,7 +125,8 @@ extension Channel {
     get throws(Errno) {
       if let descriptor { return descriptor }
       guard let content, content.isRolledOver else { return nil }
-      return try content.exposeDescriptor()
+      // What is on disk may not be the bytes as they are: then they are copied.
+      do throws(Errno) { return try content.exposeDescriptor() } catch .notSupported { return nil }
     }
   }
 

@@ -23,10 +23,12 @@ struct PersistTarget: ~Copyable {
         message: "the path does not end in a name")
     }
     let parent = path.removingLastComponent()
+    // Whoever may make files in a directory may not always list it.
+    let access = synchronizing ? O_RDONLY : spool_O_PATH
     directory = try wrap(Self.operation, path) { () throws(Errno) in
       try retryingInterrupts {
         (parent.isEmpty ? "." : parent).withPlatformString {
-          spool_openat(AT_FDCWD, $0, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+          spool_openat(AT_FDCWD, $0, access | O_DIRECTORY | O_CLOEXEC, 0)
         }
       }
     }
@@ -38,12 +40,25 @@ struct PersistTarget: ~Copyable {
 
   deinit { Glibc.close(directory) }
 
-  /// Renames a file of the same filesystem to the target.
+  /// Whether a path names the target itself, whatever way it takes there.
+  func isNamed(by other: FilePath) -> Bool {
+    guard other.lastComponent == path.lastComponent else { return false }
+    let parent = other.removingLastComponent()
+    var status = stat()
+    guard (parent.isEmpty ? "." : parent).withPlatformString({ stat($0, &status) }) == 0,
+      let own = try? FileIdentity(of: directory)
+    else { return false }
+    return FileIdentity(status) == own
+  }
+
+  /// Renames a file of the same filesystem to the target. One that has that name already replaces nothing, and stays.
   ///
   /// - Throws: EXDEV when it is on another one; EEXIST when the target must not be replaced.
   func move(from source: FilePath, _ file: CInt) throws(Errno) {
     try synchronize(file)
-    try source.withTerminated { (source) throws(Errno) in try rename(AT_FDCWD, source) }
+    if !isNamed(by: source) {
+      try source.withTerminated { (source) throws(Errno) in try rename(AT_FDCWD, source) }
+    }
     synchronizeDirectory()
   }
 
