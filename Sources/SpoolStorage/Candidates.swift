@@ -25,6 +25,21 @@ final class Candidates: Sendable {
     shard.lock.withLock { _ = shard.files.removeValue(forKey: file) }
   }
 
+  /// The store of the files; nil when there is none.
+  var store: SpoolStore? {
+    for shard in shards {
+      // The reference is dropped outside the lock, as below.
+      let file = shard.lock.withLock { () -> FileContent? in
+        for entry in shard.files.values {
+          if let file = entry.file { return file }
+        }
+        return nil
+      }
+      if let file { return file.store }
+    }
+    return nil
+  }
+
   /// A file that is worth spilling. Weak, so that a file that is deleted meanwhile is gone at once.
   struct Victim {
     weak var file: FileContent?

@@ -4,7 +4,10 @@ internal import Synchronization
 
 /// The background thread of a store: it moves files to disk when memory gets short, and gives idle memory back to the
 /// system. It starts when first needed, sleeps without a timeout when there is nothing to do, and ends with the store.
-final class Spiller: @unchecked Sendable {  // `store` is set once, before any other thread sees it
+///
+/// It references no store, not even weakly: with a weak reference to it, each file's retain and release of its store would
+/// take the runtime's slow path. The store of the files to spill is that of the files.
+final class Spiller: Sendable {
   /// Seconds between two looks at idle memory.
   private static let trimInterval: Int64 = 2
   private static let shortestPatience = Duration.milliseconds(5)
@@ -13,7 +16,9 @@ final class Spiller: @unchecked Sendable {  // `store` is set once, before any o
   /// Freed small buffers that are worth a `malloc_trim`.
   private static let bufferSurplus: Int64 = 1 << 20
 
-  private weak var store: SpoolStore?
+  private let pool: ChunkPool
+  private let candidates: Candidates
+  private let hasEnded = Atomic<Bool>(false)
   private let event = EventCount()
   private let startLock = Lock()
   private let isStarted = Atomic<Bool>(false)
@@ -23,11 +28,16 @@ final class Spiller: @unchecked Sendable {  // `store` is set once, before any o
   private let isTrimming = Atomic<Bool>(false)
   private let freedBuffers = Atomic<Int64>(0)
 
-  init() {}
+  init(pool: ChunkPool, candidates: Candidates) {
+    self.pool = pool
+    self.candidates = candidates
+  }
 
-  func serve(_ store: SpoolStore) { self.store = store }
-
-  func wake() { event.signal() }
+  /// The store is gone, and so are its files.
+  func end() {
+    hasEnded.store(true, ordering: .releasing)
+    event.signal()
+  }
 
   /// Memory is short: starts spilling, unless that is under way, or just failed.
   @inline(__always)
@@ -55,9 +65,12 @@ final class Spiller: @unchecked Sendable {  // `store` is set once, before any o
     if !isTrimming.load(ordering: .relaxed), !isTrimming.exchange(true, ordering: .relaxed) { startAndWake() }
   }
 
-  /// A small buffer went back to malloc.
+  /// A small buffer went back to malloc. What two threads free at the same time may count once: it is only a hint.
+  @inline(__always)
   func bufferWasFreed(_ bytes: Int) {
-    if freedBuffers.add(Int64(bytes), ordering: .relaxed).newValue > Self.bufferSurplus { requestTrimming() }
+    let freed = freedBuffers.load(ordering: .relaxed) + Int64(bytes)
+    freedBuffers.store(freed, ordering: .relaxed)
+    if freed > Self.bufferSurplus { requestTrimming() }
   }
 
   private func startAndWake() {
@@ -103,29 +116,38 @@ final class Spiller: @unchecked Sendable {  // `store` is set once, before any o
     }
   }
 
-  /// Returns false when the store is gone. The store is referenced only in here, so that sleeping does not keep it.
-  @inline(never)
+  /// Returns false when the store is gone.
   private func serveOnce(_ progress: inout Progress) -> Bool {
-    guard let store else { return false }
+    if hasEnded.load(ordering: .acquiring) { return false }
     if isSpilling.load(ordering: .relaxed) {
-      progress.patience = spill(store) ? nil : min((progress.patience ?? Self.shortestPatience) * 2, .seconds(1))
-      if progress.patience == nil {
-        isSpilling.store(false, ordering: .relaxed)
-        // A request in between found the flag still set.
-        if store.memory.used > store.highWater { requestSpilling() }
-      }
+      progress.patience = spill() ? nil : min((progress.patience ?? Self.shortestPatience) * 2, .seconds(1))
     }
     if !isTrimming.load(ordering: .relaxed) {
       progress.trimmedAt = coarseSeconds()
     } else if coarseSeconds() - progress.trimmedAt >= Self.trimInterval {
-      trim(store, &progress.freedBuffers)
+      trim(&progress.freedBuffers)
       progress.trimmedAt = coarseSeconds()
     }
     return true
   }
 
-  /// Returns whether that is all for now; not when files could be spilled if only nobody were changing them.
-  private func spill(_ store: SpoolStore) -> Bool {
+  /// Returns whether that is all for now; not when files could be spilled if only nobody were changing them. The store is
+  /// referenced only in here, so that sleeping does not keep it.
+  @inline(never)
+  private func spill() -> Bool {
+    guard let store = candidates.store else {
+      failedAt.store(coarseSeconds(), ordering: .relaxed)
+      isSpilling.store(false, ordering: .relaxed)
+      return true
+    }
+    guard relieve(store) else { return false }
+    isSpilling.store(false, ordering: .relaxed)
+    // A request in between found the flag still set.
+    if store.memory.used > store.highWater { requestSpilling() }
+    return true
+  }
+
+  private func relieve(_ store: SpoolStore) -> Bool {
     while store.memory.used > store.lowWater {
       let relief = store.relieve(store.memory.used - store.lowWater, excluding: nil)
       if relief.freed == 0 {
@@ -137,13 +159,13 @@ final class Spiller: @unchecked Sendable {  // `store` is set once, before any o
     return true
   }
 
-  private func trim(_ store: SpoolStore, _ freedBuffersBefore: inout Int64) {
-    let hasMore = store.pool.trim()
+  private func trim(_ freedBuffersBefore: inout Int64) {
+    let hasMore = pool.trim()
     let freed = freedBuffers.load(ordering: .relaxed)
     let isQuiet = freed == freedBuffersBefore
     if isQuiet, freed > Self.bufferSurplus {
       malloc_trim(0)
-      freedBuffers.subtract(freed, ordering: .relaxed)
+      freedBuffers.store(0, ordering: .relaxed)
       freedBuffersBefore = 0
     } else {
       freedBuffersBefore = freed
@@ -151,7 +173,7 @@ final class Spiller: @unchecked Sendable {  // `store` is set once, before any o
     if !hasMore, isQuiet {
       isTrimming.store(false, ordering: .relaxed)
       // What was freed in between saw the flag still set.
-      if store.pool.idleBytes > 0 { isTrimming.store(true, ordering: .relaxed) }
+      if pool.idleBytes > 0 { isTrimming.store(true, ordering: .relaxed) }
     }
   }
 }

@@ -67,12 +67,11 @@ public final class SpoolStore: Sendable {
     disk = Quota(limit: target.isNowhere ? 0 : (resolved.spillCapacity ?? .max) >> Layout.pageShift)
     highWater = resolved.memoryBudget / 100 * 80
     lowWater = resolved.memoryBudget / 100 * 65
-    spiller = Spiller()
-    spiller.serve(self)
+    spiller = Spiller(pool: pool, candidates: candidates)
     DescriptorLimit.raise()
   }
 
-  deinit { spiller.wake() }
+  deinit { spiller.end() }
 
   /// What the files of a store use at one moment. Reading it takes no lock.
   public struct Usage: Sendable, Equatable {
