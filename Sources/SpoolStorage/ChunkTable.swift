@@ -38,6 +38,7 @@ struct ChunkTable: ~Copyable {
       }
       return PackedChunk(bits: tree[index]).chunk
     }
+    @inline(__always)
     set {
       if index == 0 {
         headMemory = newValue.memory
@@ -49,6 +50,9 @@ struct ChunkTable: ~Copyable {
       }
     }
   }
+
+  /// Whether there is nothing but the first chunk.
+  var isSmall: Bool { tree.isEmpty }
 
   /// The first chunk at or after `index` that is not empty.
   ///

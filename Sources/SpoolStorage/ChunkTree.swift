@@ -10,6 +10,8 @@ struct ChunkTree: ~Copyable {
 
   init() {}
 
+  var isEmpty: Bool { root == nil }
+
   deinit {
     if let root { Self.free(root, level) }
   }

@@ -71,7 +71,7 @@ extension FileContent {
       store.data.release(pages)
       throw .noSpace
     }
-    pageCount.add(pages, ordering: .relaxed)
+    addPages(pages)
     defer { recount(spill) }
     try body()
   }

@@ -38,7 +38,8 @@ extension FileContent {
   }
 
   /// Exact for the first write, at least doubling after that, so that appending stays linear.
-  private static func headCapacity(for end: Int, now: Int) -> Int {
+  @inline(__always)
+  static func headCapacity(for end: Int, now: Int) -> Int {
     if end <= now { return now }
     if end > Layout.largestBuffer { return Layout.chunk }
     return now == 0 ? end : max(end, min(2 * now, Layout.largestBuffer))
@@ -65,8 +66,11 @@ extension FileContent {
     return (taken, true)
   }
 
-  /// Memory of that capacity with the chunk's bytes in it, and zeros up to the end of the page that they end in.
-  private func grownMemory(of chunk: Chunk, to capacity: Int) -> UnsafeMutableRawPointer? {
+  /// Memory of that capacity with the chunk's bytes in it, and zeros up to the end of the page that they end in, but for
+  /// `bytes`, which the caller overwrites.
+  func grownMemory(
+    of chunk: Chunk, to capacity: Int, sparing bytes: Range<Int> = 0..<0
+  ) -> UnsafeMutableRawPointer? {
     let memory: UnsafeMutableRawPointer
     if capacity == Layout.chunk {
       guard let pooled = store.pool.allocate() else { return nil }
@@ -81,9 +85,16 @@ extension FileContent {
     }
     // The page may be one that holds data, whose bytes past the old capacity read as zeros until now.
     let pageEnd = (chunk.capacity + Layout.page - 1) / Layout.page * Layout.page
-    let zeroEnd = min(pageEnd, capacity)
-    if zeroEnd > chunk.capacity { memset(memory + chunk.capacity, 0, zeroEnd - chunk.capacity) }
+    let gap = chunk.capacity..<max(chunk.capacity, min(pageEnd, capacity))
+    let spared = bytes.clamped(to: gap)
+    zero(memory, gap.lowerBound..<spared.lowerBound)
+    zero(memory, spared.upperBound..<gap.upperBound)
     return memory
+  }
+
+  @inline(__always)
+  func zero(_ memory: UnsafeMutableRawPointer, _ bytes: Range<Int>) {
+    if !bytes.isEmpty { memset(memory + bytes.lowerBound, 0, bytes.count) }
   }
 
   /// Takes back what `populate` did before it failed. Returns the bytes freed.

@@ -179,7 +179,7 @@ extension FileContent {
 
   private func didFree(_ freed: Freed) {
     if freed.pages > 0 {
-      pageCount.subtract(freed.pages, ordering: .relaxed)
+      addPages(-freed.pages)
       store.data.release(freed.pages)
       if spill != nil {
         store.disk.release(freed.pages)
@@ -187,7 +187,7 @@ extension FileContent {
       }
     }
     if freed.memory > 0 {
-      heldMemory.subtract(freed.memory, ordering: .relaxed)
+      addMemory(-freed.memory)
       store.memory.release(freed.memory)
     }
   }

@@ -31,13 +31,19 @@ extension FileContent {
     return offset
   }
 
+  @inline(__always)
   private func writeLocked(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
     guard !bytes.isEmpty else { return }
     let range = try byteRange(offset, Int64(bytes.count))
+    if !writeToBuffer(bytes, over: range) { try writeAnywhere(bytes, over: range) }
+  }
+
+  @inline(never)
+  private func writeAnywhere(_ bytes: UnsafeRawBufferPointer, over range: Range<Int64>) throws(Errno) {
     if let exposedFile { return try writeExposed(exposedFile, bytes, over: range) }
     let newSize = max(size, range.upperBound)
     try extend(over: range, newSize: newSize) {
-      self.copyIn(bytes, at: offset)
+      self.copyIn(bytes, at: range.lowerBound)
     } onDisk: { (spill: SpillFile) throws(Errno) in
       try self.write(bytes, over: range, to: spill)
     } commitOnDisk: {
@@ -83,7 +89,7 @@ extension FileContent {
       store.data.release(growth.pages)
       throw error
     }
-    pageCount.add(growth.pages, ordering: .relaxed)
+    addPages(growth.pages)
   }
 
   /// The budget is used up: this file goes on on disk. Where it cannot, others make room.
@@ -104,7 +110,7 @@ extension FileContent {
   }
 
   /// Whether the store may move the file to disk unasked.
-  var maySpill: Bool { largestInMemory != .max && !store.spillTarget.isNowhere }
+  var maySpill: Bool { largestInMemory != .max && store.canSpill }
 
   /// Returns false when the system had no memory and the file should go to disk; the reservation is used up either way.
   private func extendInMemory(
@@ -125,17 +131,35 @@ extension FileContent {
     throw .noMemory
   }
 
-  private func didTakeMemory(_ bytes: Int64) {
-    let held = heldMemory.add(bytes, ordering: .relaxed).newValue
-    if held >= Layout.chunk {
-      let chunks = UInt32(truncatingIfNeeded: (bytes + Int64(Layout.chunk) - 1) >> Layout.chunkShift)
-      store.counters.clock.wrappingAdd(chunks, ordering: .relaxed)
-      if !isCandidate, maySpill {
-        isCandidate = true
-        store.candidates.insert(self)
-      }
-    }
+  /// Preconditions: `writerLock` held.
+  @inline(__always)
+  func didTakeMemory(_ bytes: Int64) {
+    if addMemory(bytes) >= Layout.chunk { didTakeChunks(bytes) }
     if store.memory.used > store.highWater { store.spiller.requestSpilling() }
+  }
+
+  @inline(never)
+  private func didTakeChunks(_ bytes: Int64) {
+    let chunks = UInt32(truncatingIfNeeded: (bytes + Int64(Layout.chunk) - 1) >> Layout.chunkShift)
+    store.counters.clock.wrappingAdd(chunks, ordering: .relaxed)
+    if isCandidate || !maySpill { return }
+    isCandidate = true
+    store.candidates.insert(self)
+  }
+
+  /// Preconditions: `writerLock` held.
+  @inline(__always)
+  func addPages(_ pages: Int64) {
+    pageCount.store(pageCount.load(ordering: .relaxed) + pages, ordering: .relaxed)
+  }
+
+  /// Returns what the file holds then. Preconditions: `writerLock` held.
+  @inline(__always)
+  @discardableResult
+  func addMemory(_ bytes: Int64) -> Int64 {
+    let held = heldMemory.load(ordering: .relaxed) + bytes
+    heldMemory.store(held, ordering: .relaxed)
+    return held
   }
 
   /// Preconditions: chunks are there, `stateLock` held exclusively.
@@ -156,16 +180,13 @@ extension FileContent {
   }
 
   /// Clears what a write leaves uncovered of pages that held no data before: the memory is recycled.
-  private func zeroEdges(of chunk: Chunk, around bytes: Range<Int>, fresh: PageSet) {
+  @inline(__always)
+  func zeroEdges(of chunk: Chunk, around bytes: Range<Int>, fresh: PageSet) {
     guard let memory = chunk.memory else { return }
     let first = bytes.lowerBound / Layout.page
-    if fresh.contains(first) {
-      memset(memory + first * Layout.page, 0, bytes.lowerBound - first * Layout.page)
-    }
+    if fresh.contains(first) { zero(memory, first * Layout.page..<bytes.lowerBound) }
     let last = (bytes.upperBound - 1) / Layout.page
     let end = min((last + 1) * Layout.page, chunk.capacity)
-    if fresh.contains(last), end > bytes.upperBound {
-      memset(memory + bytes.upperBound, 0, end - bytes.upperBound)
-    }
+    if fresh.contains(last), end > bytes.upperBound { zero(memory, bytes.upperBound..<end) }
   }
 }

@@ -12,6 +12,8 @@ public final class FileContent: @unchecked Sendable {
   // @unchecked: `table` and `spill` change only with both locks held (`writerLock`, and `stateLock` exclusively) and
   // are read with either of them; `isCandidate` is protected by `writerLock`.
   //
+  // Exclusivity is unchecked where the locks see to it: the checks took as long as the work.
+  //
   // Lock order: `writerLock`, `stateLock`, then the locks of pool and candidates. A thread that holds one file's
   // `writerLock` takes another's only by `tryLock`.
 
@@ -26,16 +28,16 @@ public final class FileContent: @unchecked Sendable {
   let stateLock = SharedLock()
   /// When it was last used, by the store's clock.
   let lastUse = Atomic<UInt32>(0)
-  var isCandidate = false
+  @exclusivity(unchecked) var isCandidate = false
   let residency = Atomic<Residency>(.memory)
   let currentSize = Atomic<Int64>(0)
-  /// Pages that are allocated. Changed with `writerLock` held.
+  /// Pages that are allocated. Changed with `writerLock` held, so not by atomic additions.
   let pageCount = Atomic<Int64>(0)
-  /// Bytes of the memory budget that the file holds. Changed with `writerLock` held.
+  /// Bytes of the memory budget that the file holds. Likewise.
   let heldMemory = Atomic<Int64>(0)
-  var table = ChunkTable()
+  @exclusivity(unchecked) var table = ChunkTable()
   /// Where the bytes are when they are not in memory.
-  var spill: SpillFile?
+  @exclusivity(unchecked) var spill: SpillFile?
 
   enum Residency: UInt8, AtomicRepresentable {
     case memory, disk
@@ -54,16 +56,13 @@ public final class FileContent: @unchecked Sendable {
   package init(store: SpoolStore, threshold: SpoolConfiguration.Threshold?, spillingTo directory: SpillDirectory?) {
     self.store = store
     self.directory = directory
-    largestInMemory = (threshold ?? store.configuration.threshold).largestInMemory
+    largestInMemory = threshold?.largestInMemory ?? store.largestInMemory
   }
 
   deinit {
     if isCandidate { store.candidates.remove(ObjectIdentifier(self)) }
-    var next = table.next(from: 0)
-    while let index = next {
-      release(table[index])
-      next = table.next(from: index + 1)
-    }
+    release(table[0])
+    if !table.isSmall { releaseTail() }
     store.memory.release(heldMemory.load(ordering: .relaxed))
     let pages = pageCount.load(ordering: .relaxed)
     if spill != nil {
@@ -72,6 +71,16 @@ public final class FileContent: @unchecked Sendable {
       didLeaveDisk(pages: pages)
     }
     store.data.release(pages)
+  }
+
+  /// The chunks after the first.
+  @inline(never)
+  private func releaseTail() {
+    var next = table.next(from: 1)
+    while let index = next {
+      release(table[index])
+      next = table.next(from: index + 1)
+    }
   }
 
   /// The size in bytes. Takes no lock.
@@ -97,25 +106,38 @@ public final class FileContent: @unchecked Sendable {
   public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
     guard offset >= 0 else { throw .invalidArgument }
     stampUse()
-    stateLock.lockShared()
-    let end = currentSize.load(ordering: .relaxed)
-    let target = UnsafeMutableRawBufferPointer(
-      rebasing: buffer[..<Int(min(Int64(buffer.count), max(0, end - offset)))])
-    guard let spill else {
-      copyOut(to: target, from: offset)
-      stateLock.unlockShared()
-      return target.count
+    let (file, count) = stateLock.withSharedLock { () -> (SpillFile?, Int) in
+      let end = currentSize.load(ordering: .relaxed)
+      let count = Int(min(Int64(buffer.count), max(0, end - offset)))
+      guard spill == nil else { return (spill, count) }
+      if count > 0 { copyOut(to: buffer.baseAddress!, from: offset, count: count) }
+      return (nil, count)
     }
     // The reference keeps the file while others truncate or replace it.
-    stateLock.unlockShared()
-    if isExposed { return try readExposed(spill, into: buffer, at: offset) }
-    return try spill.read(into: target, at: offset)
+    guard let file else { return count }
+    if isExposed { return try readExposed(file, into: buffer, at: offset) }
+    return try file.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: offset)
   }
 
   /// Preconditions: in memory, `stateLock` held, the bytes lie within the file.
-  private func copyOut(to target: UnsafeMutableRawBufferPointer, from offset: Int64) {
-    guard let base = target.baseAddress else { return }
-    for slice in ChunkSlices(offset: offset, count: target.count) {
+  @inline(__always)
+  private func copyOut(to target: UnsafeMutableRawPointer, from offset: Int64, count: Int) {
+    if offset <= Layout.chunk - count {
+      let head = table[0]
+      let bytes = Int(offset)..<Int(offset) + count
+      if let memory = head.memory, bytes.upperBound <= head.capacity,
+        PageSet(touchedBy: bytes).subtracting(head.written).isEmpty
+      {
+        memcpy(target, memory + bytes.lowerBound, count)
+        return
+      }
+    }
+    copyOutSlices(to: target, from: offset, count: count)
+  }
+
+  @inline(never)
+  private func copyOutSlices(to base: UnsafeMutableRawPointer, from offset: Int64, count: Int) {
+    for slice in ChunkSlices(offset: offset, count: count) {
       let chunk = table[slice.chunk]
       let touched = PageSet(touchedBy: slice.bytes)
       if touched.subtracting(chunk.written).isEmpty, let memory = chunk.memory, chunk.capacity >= slice.bytes.upperBound
@@ -146,6 +168,7 @@ public final class FileContent: @unchecked Sendable {
   }
 
   /// Gives a chunk's memory back; the budget is the caller's business.
+  @inline(__always)
   func release(_ chunk: Chunk) {
     guard let memory = chunk.memory else { return }
     if chunk.capacity == Layout.chunk {
@@ -153,7 +176,10 @@ public final class FileContent: @unchecked Sendable {
       store.spiller.requestTrimming()
     } else {
       free(memory)
-      store.spiller.bufferWasFreed(chunk.capacity)
+      // What two threads free at the same time may count once: it is a hint.
+      let freed = store.freedBuffers.value &+ Int64(chunk.capacity)
+      store.freedBuffers.set(freed)
+      if freed > Spiller.bufferSurplus { store.spiller.requestTrimming() }
     }
   }
 

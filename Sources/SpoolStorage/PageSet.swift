@@ -33,11 +33,13 @@ struct PageSet: Equatable {
 
   init(bits: UInt16) { self.bits = bits }
 
+  @inline(__always)
   init(pages: Range<Int>) {
-    bits = UInt16(truncatingIfNeeded: (UInt32(1) << pages.upperBound) &- (UInt32(1) << pages.lowerBound))
+    bits = UInt16(truncatingIfNeeded: (1 &<< UInt32(pages.upperBound)) &- (1 &<< UInt32(pages.lowerBound)) as UInt32)
   }
 
   /// The pages that hold any of these bytes of the chunk.
+  @inline(__always)
   init(touchedBy bytes: Range<Int>) {
     self.init(
       pages: bytes.isEmpty ? 0..<0 : (bytes.lowerBound / Layout.page)..<((bytes.upperBound - 1) / Layout.page + 1))
@@ -54,9 +56,13 @@ struct PageSet: Equatable {
   var isEmpty: Bool { bits == 0 }
   var count: Int { bits.nonzeroBitCount }
 
-  func contains(_ page: Int) -> Bool { bits & (1 << page) != 0 }
+  @inline(__always)
+  func contains(_ page: Int) -> Bool { bits & (1 &<< UInt16(truncatingIfNeeded: page)) != 0 }
+  @inline(__always)
   func union(_ other: PageSet) -> PageSet { PageSet(bits: bits | other.bits) }
+  @inline(__always)
   func intersection(_ other: PageSet) -> PageSet { PageSet(bits: bits & other.bits) }
+  @inline(__always)
   func subtracting(_ other: PageSet) -> PageSet { PageSet(bits: bits & ~other.bits) }
 
   /// The first unbroken run of pages at or after `page`.

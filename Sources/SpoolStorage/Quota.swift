@@ -1,13 +1,58 @@
 internal import Synchronization
 
-/// A limit that many threads draw on: reserve first, then use, then release exactly what was reserved.
-struct Quota: ~Copyable, Sendable {
+/// A number that many threads change.
+///
+/// It is not inside of its owner but behind a pointer: files change such numbers all the time, and in the owner's own
+/// storage each change would retain the owner. The owner calls `destroy()`.
+struct SharedNumber: @unchecked Sendable {  // the pointer never changes
+  /// Two numbers in one cache line would slow each other down.
+  private static let cacheLine = 64
+
+  private let cell: UnsafeMutablePointer<Atomic<Int64>>
+
+  init() {
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: Self.cacheLine, alignment: Self.cacheLine)
+    cell = memory.bindMemory(to: Atomic<Int64>.self, capacity: 1)
+    cell.initialize(to: Atomic(0))
+  }
+
+  func destroy() {
+    cell.deinitialize(count: 1)
+    UnsafeMutableRawPointer(cell).deallocate()
+  }
+
+  @inline(__always)
+  var value: Int64 { cell.pointee.load(ordering: .relaxed) }
+
+  /// Returns the sum.
+  @inline(__always)
+  @discardableResult
+  func add(_ amount: Int64) -> Int64 { cell.pointee.wrappingAdd(amount, ordering: .relaxed).newValue }
+
+  /// Changes `old`, which becomes what was there, to `new` if it is there.
+  @inline(__always)
+  func change(_ old: inout Int64, to new: Int64) -> Bool {
+    let (exchanged, original) = cell.pointee.weakCompareExchange(expected: old, desired: new, ordering: .relaxed)
+    old = original
+    return exchanged
+  }
+
+  /// Not atomic with what other threads do between reading the number and this: for hints.
+  @inline(__always)
+  func set(_ value: Int64) { cell.pointee.store(value, ordering: .relaxed) }
+}
+
+/// A limit that many threads draw on: reserve first, then use, then release exactly what was reserved. The owner calls
+/// `destroy()`.
+struct Quota: Sendable {
   let limit: Int64
-  private let usedAmount = Atomic<Int64>(0)
+  private let number = SharedNumber()
 
   init(limit: Int64) { self.limit = limit }
 
-  var used: Int64 { usedAmount.load(ordering: .relaxed) }
+  func destroy() { number.destroy() }
+
+  var used: Int64 { number.value }
   var available: Int64 { limit - used }
 
   /// Whether `reserve` can say no.
@@ -15,27 +60,22 @@ struct Quota: ~Copyable, Sendable {
 
   /// Takes `amount` if that stays within the limit. Nothing is taken otherwise.
   @inline(__always)
-  borrowing func reserve(_ amount: Int64) -> Bool {
+  func reserve(_ amount: Int64) -> Bool {
     if amount == 0 { return true }
-    var seen = usedAmount.load(ordering: .relaxed)
+    var seen = used
     while true {
-      guard amount <= limit - seen else { return false }
-      let (exchanged, original) = usedAmount.weakCompareExchange(
-        expected: seen, desired: seen + amount, ordering: .relaxed)
-      if exchanged { return true }
-      seen = original
+      guard amount <= limit &- seen else { return false }
+      if number.change(&seen, to: seen &+ amount) { return true }
     }
   }
 
   @inline(__always)
-  borrowing func release(_ amount: Int64) {
+  func release(_ amount: Int64) {
     if amount == 0 { return }
-    let left = usedAmount.subtract(amount, ordering: .relaxed).newValue
+    let left = number.add(-amount)
     assert(left >= 0, "released more than was reserved")
   }
 
   /// Takes or releases what has been used already, past the limit if need be.
-  borrowing func adjust(by amount: Int64) {
-    if amount < 0 { release(-amount) } else { usedAmount.add(amount, ordering: .relaxed) }
-  }
+  func adjust(by amount: Int64) { number.add(amount) }
 }

@@ -14,7 +14,7 @@ final class Spiller: Sendable {
   /// Seconds before spilling is tried again after it failed for all files.
   private static let retryInterval: Int64 = 1
   /// Freed small buffers that are worth a `malloc_trim`.
-  private static let bufferSurplus: Int64 = 1 << 20
+  static let bufferSurplus: Int64 = 1 << 20
 
   private let pool: ChunkPool
   private let candidates: Candidates
@@ -26,12 +26,15 @@ final class Spiller: Sendable {
   /// When spilling last failed for all files, or -1.
   private let failedAt = Atomic<Int64>(-1)
   private let isTrimming = Atomic<Bool>(false)
-  private let freedBuffers = Atomic<Int64>(0)
+  /// Bytes of small buffers that went back to malloc since it last gave memory back.
+  let freedBuffers = SharedNumber()
 
   init(pool: ChunkPool, candidates: Candidates) {
     self.pool = pool
     self.candidates = candidates
   }
+
+  deinit { freedBuffers.destroy() }
 
   /// The store is gone, and so are its files.
   func end() {
@@ -63,14 +66,6 @@ final class Spiller: Sendable {
   @inline(__always)
   func requestTrimming() {
     if !isTrimming.load(ordering: .relaxed), !isTrimming.exchange(true, ordering: .relaxed) { startAndWake() }
-  }
-
-  /// A small buffer went back to malloc. What two threads free at the same time may count once: it is only a hint.
-  @inline(__always)
-  func bufferWasFreed(_ bytes: Int) {
-    let freed = freedBuffers.load(ordering: .relaxed) + Int64(bytes)
-    freedBuffers.store(freed, ordering: .relaxed)
-    if freed > Self.bufferSurplus { requestTrimming() }
   }
 
   private func startAndWake() {
@@ -161,11 +156,11 @@ final class Spiller: Sendable {
 
   private func trim(_ freedBuffersBefore: inout Int64) {
     let hasMore = pool.trim()
-    let freed = freedBuffers.load(ordering: .relaxed)
+    let freed = freedBuffers.value
     let isQuiet = freed == freedBuffersBefore
     if isQuiet, freed > Self.bufferSurplus {
       malloc_trim(0)
-      freedBuffers.store(0, ordering: .relaxed)
+      freedBuffers.set(0)
       freedBuffersBefore = 0
     } else {
       freedBuffersBefore = freed

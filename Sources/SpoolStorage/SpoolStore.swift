@@ -15,6 +15,10 @@ public final class SpoolStore: Sendable {
   public let spillDirectoryIsMemoryBacked: Bool
 
   let spillTarget: SpillTarget
+  /// Whether files can go to disk.
+  let canSpill: Bool
+  /// The threshold of files that bring none.
+  let largestInMemory: Int64
   let pool = ChunkPool()
   let candidates = Candidates()
   /// Bytes that files hold in memory.
@@ -25,6 +29,8 @@ public final class SpoolStore: Sendable {
   let disk: Quota
   let counters = Counters()
   let spiller: Spiller
+  /// The spiller's.
+  let freedBuffers: SharedNumber
   /// Signalled whenever moving a file to disk ended.
   let moves = EventCount()
   /// Above this, the background thread starts to spill; it stops below `lowWater`. Bytes.
@@ -61,6 +67,8 @@ public final class SpoolStore: Sendable {
     let resolved = configuration.resolved(spillDirectory: directory?.path)
     self.configuration = resolved
     spillTarget = target
+    canSpill = !target.isNowhere
+    largestInMemory = resolved.threshold.largestInMemory
     spillDirectoryIsMemoryBacked = directory?.isMemoryBacked ?? false
     memory = Quota(limit: resolved.memoryBudget)
     data = Quota(limit: (resolved.sizeLimit ?? .max) >> Layout.pageShift)
@@ -68,10 +76,16 @@ public final class SpoolStore: Sendable {
     highWater = resolved.memoryBudget / 100 * 80
     lowWater = resolved.memoryBudget / 100 * 65
     spiller = Spiller(pool: pool, candidates: candidates)
+    freedBuffers = spiller.freedBuffers
     DescriptorLimit.raise()
   }
 
-  deinit { spiller.end() }
+  deinit {
+    spiller.end()
+    memory.destroy()
+    data.destroy()
+    disk.destroy()
+  }
 
   /// What the files of a store use at one moment. Reading it takes no lock.
   public struct Usage: Sendable, Equatable {

@@ -136,4 +136,40 @@ import Testing
     }
     #expect(counts == [0, 1000, 1000, 1000, 1000])
   }
+
+  @Test func `files that grow out of their buffer while others move them to disk keep every byte`() throws {
+    let store = try makeStore(budget: 2 << 20)
+    let complaints = Complaints()
+    let isOver = Atomic<Bool>(false)
+    do {
+      runThreads(4) { number in
+        if number == 0 {
+          // Beside the background thread, which the budget keeps busy.
+          while !isOver.load(ordering: .relaxed) { store.relieveMemory(.max) }
+          return
+        }
+        for round in 0..<150 {
+          let file = FileContent(store: store)
+          do {
+            // Chunks begin in the second write, in the middle of a third one, or with the first.
+            for index in 0..<Int64(4) {
+              let offset = index * Int64(20_000 + round * 100)
+              let bytes = pattern(20_000 + round * 100, at: offset, tag: UInt64(number))
+              try file.write(bytes, at: offset)
+              try expect(file, reads: bytes, at: offset)
+            }
+            let size = Int(file.size)
+            try expect(file, reads: pattern(size, tag: UInt64(number)), asking: size + 10)
+            try file.resize(to: Int64(size / 3))
+            try expect(file, reads: pattern(size / 3, tag: UInt64(number)), asking: size)
+          } catch {
+            complaints.add("thread \(number) round \(round): \(error)")
+          }
+        }
+        if number == 1 { isOver.store(true, ordering: .relaxed) }
+      }
+    }
+    #expect(complaints.all == [])
+    expectNothingUsed(store)
+  }
 }
