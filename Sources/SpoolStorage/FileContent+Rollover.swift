@@ -81,14 +81,18 @@ extension FileContent {
     let directory = if let directory { directory } else { try store.spillTarget.open() }
     let copy = try directory.makeFile()
     let size = size
-    if size > 0 { try copy.resize(to: size) }
+    var end: Int64 = 0
     try table.forEach(in: 0..<Layout.largestFile) { (index, chunk, _) throws(Errno) in
-      try self.write(chunk, at: index << Layout.chunkShift, size: size, to: copy)
+      end = max(end, try self.write(chunk, at: index << Layout.chunkShift, size: size, to: copy))
     }
+    // Most files end with data, and are as long as they have to be.
+    if end < size { try copy.resize(to: size) }
     return copy
   }
 
-  private func write(_ chunk: Chunk, at start: Int64, size: Int64, to copy: SpillFile) throws(Errno) {
+  /// Returns the end of what was written.
+  private func write(_ chunk: Chunk, at start: Int64, size: Int64, to copy: SpillFile) throws(Errno) -> Int64 {
+    var written: Int64 = 0
     if let memory = chunk.memory {
       let end = Int(min(Int64(Layout.chunk), max(0, size - start)))
       try chunk.forEachWrittenRun { (run) throws(Errno) in
@@ -96,9 +100,11 @@ extension FileContent {
         try copy.write(
           UnsafeRawBufferPointer(start: memory + run.lowerBound, count: run.count), at: start + Int64(run.lowerBound))
         store.counters.rolloverBytes.add(Int64(run.count), ordering: .relaxed)
+        if !run.isEmpty { written = start + Int64(run.upperBound) }
       }
     }
     try reserveUnwrittenPages(of: chunk, at: start, in: copy)
+    return written
   }
 
   /// Takes disk space for the pages that are allocated and hold no data.

@@ -140,6 +140,8 @@ package struct SharedLock: ~Copyable, Sendable {
 /// Something threads can wait for: a counter that only goes up.
 package struct EventCount: ~Copyable, Sendable {
   private let count = Atomic<UInt32>(0)
+  /// Threads that sleep or are about to: without any, a signal is no system call.
+  private let waiters = Atomic<UInt32>(0)
 
   package init() {}
 
@@ -147,14 +149,17 @@ package struct EventCount: ~Copyable, Sendable {
   package borrowing func current() -> UInt32 { count.load(ordering: .acquiring) }
 
   package borrowing func signal() {
-    count.wrappingAdd(1, ordering: .releasing)
-    count.wake(.max)
+    // Sequentially consistent, here and below: whoever is not counted yet finds the new count when it goes to sleep.
+    count.wrappingAdd(1, ordering: .sequentiallyConsistent)
+    if waiters.load(ordering: .sequentiallyConsistent) != 0 { count.wake(.max) }
   }
 
   /// Sleeps until `signal()` has been called since `current()` returned `seen`, or `timeout` has passed.
   package borrowing func wait(after seen: UInt32, timeout: Duration? = nil) {
     guard current() == seen else { return }
+    waiters.wrappingAdd(1, ordering: .sequentiallyConsistent)
     count.wait(while: seen, timeout: timeout)
+    waiters.wrappingSubtract(1, ordering: .relaxed)
   }
 }
 
