@@ -32,18 +32,12 @@ extension FileContent {
   ///   can say, ENOSPC with nothing changed, and what the disk gives.
   /// - Complexity: O(chunks in the range). A range that ends past the threshold moves the file to disk.
   public func allocate(offset: Int64, count: Int64, keepingSize: Bool) throws(Errno) {
-    guard offset >= 0, count > 0 else { throw .invalidArgument }
-    let range = try byteRange(offset, count)
-    writerLock.lock()
-    defer { writerLock.unlock() }
-    if let exposedFile { return try allocateExposed(exposedFile, range, keepingSize: keepingSize) }
-    let newSize = keepingSize ? size : max(size, range.upperBound)
-    try extend(over: range, newSize: newSize) {
+    try provide(offset, count, keepingSize: keepingSize) { range in
       self.markAllocated(range, renewing: false)
-    } onDisk: { (spill: SpillFile) throws(Errno) in
-      try self.change(spill, over: range, newSize: newSize) { () throws(Errno) in try spill.reserve(range) }
-    } commitOnDisk: {
-      self.markAllocated(range, renewing: false)
+    } onDisk: { (spill, range, _) throws(Errno) in
+      try spill.reserve(range)
+    } exposed: { (spill, range) throws(Errno) in
+      try self.allocateExposed(spill, range, keepingSize: keepingSize)
     }
   }
 
@@ -54,22 +48,39 @@ extension FileContent {
   /// - Throws: as `allocate(offset:count:keepingSize:)`.
   /// - Complexity: O(chunks in the range).
   public func zeroRange(offset: Int64, count: Int64, keepingSize: Bool) throws(Errno) {
+    try provide(offset, count, keepingSize: keepingSize) { range in
+      self.clear(range, keepingPages: true)
+      self.markAllocated(range, renewing: true)
+    } onDisk: { (spill, range, newSize) throws(Errno) in
+      try spill.zero(range, size: newSize)
+    } exposed: { (spill, range) throws(Errno) in
+      try self.zeroExposed(spill, range, keepingSize: keepingSize)
+    }
+  }
+
+  /// Gives the range memory or disk space.
+  ///
+  /// - Parameters:
+  ///   - mark: changes the table, and what is in memory; both locks are held.
+  ///   - onDisk: changes the spill file, which is long enough; gets the range and the size that the file will have.
+  ///   - exposed: does all of it to an exposed file.
+  private func provide(
+    _ offset: Int64, _ count: Int64, keepingSize: Bool, _ mark: (Range<Int64>) -> Void,
+    onDisk: (SpillFile, Range<Int64>, Int64) throws(Errno) -> Void,
+    exposed: (SpillFile, Range<Int64>) throws(Errno) -> Void
+  ) throws(Errno) {
     guard offset >= 0, count > 0 else { throw .invalidArgument }
     let range = try byteRange(offset, count)
     writerLock.lock()
     defer { writerLock.unlock() }
-    if let exposedFile { return try zeroExposed(exposedFile, range, keepingSize: keepingSize) }
+    if let exposedFile { return try exposed(exposedFile, range) }
     let newSize = keepingSize ? size : max(size, range.upperBound)
     try extend(over: range, newSize: newSize) {
-      self.clear(range, keepingPages: true)
-      self.markAllocated(range, renewing: true)
+      mark(range)
     } onDisk: { (spill: SpillFile) throws(Errno) in
-      try self.change(spill, over: range, newSize: newSize) { () throws(Errno) in
-        try spill.zero(range, size: newSize)
-      }
+      try change(spill, over: range, newSize: newSize) { () throws(Errno) in try onDisk(spill, range, newSize) }
     } commitOnDisk: {
-      self.clear(range, keepingPages: true)
-      self.markAllocated(range, renewing: true)
+      mark(range)
     }
   }
 
