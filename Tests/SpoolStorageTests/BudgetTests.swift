@@ -110,6 +110,36 @@ import Testing
     expectNothingUsed(store)
   }
 
+  @Test(.enabled(if: descriptorLimit > 11_000, "files on disk take more descriptors than this process may have"))
+  func `ten thousand open files of mixed sizes keep their bytes and the budget`() async {
+    await #expect(processExitsWith: .success) {
+      let budget = 64 * Self.mebibyte
+      let store = try makeStore(budget: budget)
+      var random = SeededGenerator(seed: 10_000)
+      let sizes = (0..<10_000).map { _ in Int.random(in: 1024...65_536, using: &random) }
+      do {
+        var files: [FileContent] = []
+        var highest: Int64 = 0
+        for (index, size) in sizes.enumerated() {
+          let file = FileContent(store: store)
+          let bytes = pattern(size, tag: UInt64(index))
+          try file.write(Array(bytes.prefix(1000)), at: 0)
+          try file.append(Array(bytes.dropFirst(1000)))
+          highest = max(highest, store.usage.memoryBytes)
+          files.append(file)
+        }
+        #expect(highest <= budget)
+        #expect(store.usage.memoryBytes > budget / 2)
+        #expect(store.usage.failedRollovers == 0)
+        for (index, file) in files.enumerated() {
+          let bytes = try file.read(70_000)
+          if !isEqual(bytes, pattern(sizes[index], tag: UInt64(index))) { Issue.record("file \(index)") }
+        }
+      }
+      expectNothingUsed(store)
+    }
+  }
+
   @Test func `spilling that fails is not tried without end, and works again later`() throws {
     let store = try makeStore(budget: 8 * Self.mebibyte, capacity: 2 * Self.mebibyte)
     let blocker = FileContent(store: store)
@@ -129,3 +159,10 @@ import Testing
     #expect(second.isRolledOver)
   }
 }
+
+/// How many descriptors a store will find.
+private let descriptorLimit: UInt = {
+  var limit = rlimit()
+  getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  return limit.rlim_max
+}()
