@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 int spool_rename(int old_directory, const char *old_name, int new_directory, const char *new_name, int replacing) {
   if (replacing) return renameat(old_directory, old_name, new_directory, new_name);
@@ -23,6 +24,17 @@ int spool_reopen(int file, int flags) {
   char path[32];
   descriptor_path(path, sizeof path, file);
   return open(path, flags | O_CLOEXEC);
+}
+
+int spool_identify(int directory, const char *path, struct spool_identity *identity) {
+  struct statx status;
+  int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*path ? 0 : AT_EMPTY_PATH);
+  if (statx(directory, path, flags, STATX_INO | STATX_BTIME, &status) != 0) return -1;
+  identity->device = makedev(status.stx_dev_major, status.stx_dev_minor);
+  identity->inode = status.stx_ino;
+  identity->birth = status.stx_mask & STATX_BTIME
+      ? status.stx_btime.tv_sec * 1000000000LL + status.stx_btime.tv_nsec : -1;
+  return 0;
 }
 
 long long spool_copy_range(int from, long long offset, int to, long long to_offset, long long count) {

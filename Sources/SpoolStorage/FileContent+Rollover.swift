@@ -14,6 +14,9 @@ extension FileContent {
     if spill == nil { try extendOnDisk(Growth(), newSize: size, { _ in }, {}) }
   }
 
+  /// Whether the operation that just failed did so because the file could not move to disk. Asking a second time says no.
+  package func takeMoveFailure() -> Bool { moveFailed.exchange(false, ordering: .relaxed) }
+
   /// How much is gained by moving the file to disk: its memory, weighed by how long it has not been used.
   func spillScore(now: UInt32) -> Double {
     Double(bytesInMemory) * Double(now &- lastUse.load(ordering: .relaxed) &+ 1)
@@ -42,6 +45,7 @@ extension FileContent {
       try extendOnDisk(Growth(), newSize: size, { _ in }, {})
       return .freed(bytes)
     } catch {
+      moveFailed.store(false, ordering: .relaxed)
       return .failed
     }
   }
@@ -57,14 +61,20 @@ extension FileContent {
     if isMoving { store.moveBegins() }
     defer { if isMoving { store.moveEnded() } }
     let pages = growth.pages + (isMoving ? pageCount.load(ordering: .relaxed) : 0)
-    guard store.disk.reserve(pages) else { throw .noSpace }
+    guard store.disk.reserve(pages) else {
+      if isMoving { moveFailed.store(true, ordering: .relaxed) }
+      throw .noSpace
+    }
     let target: SpillFile
     do throws(Errno) {
       if let spill { target = spill } else { target = try makeCopyOnDisk() }
       try onDisk(target)
     } catch {
       store.disk.release(pages)
-      if isMoving { store.counters.failedRollovers.add(1, ordering: .relaxed) }
+      if isMoving {
+        store.counters.failedRollovers.add(1, ordering: .relaxed)
+        moveFailed.store(true, ordering: .relaxed)
+      }
       throw error
     }
     stateLock.withExclusiveLock {

@@ -106,6 +106,7 @@ extension FileContent {
       }
     }
     guard store.reserveMemoryBySpillingOthers(growth.memory, for: self) else { throw reason }
+    moveFailed.store(false, ordering: .relaxed)
     if try !extendInMemory(over: range, growth, newSize: newSize, inMemory) { throw .noMemory }
   }
 

@@ -29,6 +29,8 @@ public final class FileContent: @unchecked Sendable {
   /// When it was last used, by the store's clock.
   let lastUse = Atomic<UInt32>(0)
   @exclusivity(unchecked) var isCandidate = false
+  /// Whether an operation failed because the file could not move to disk, and nobody has asked yet.
+  let moveFailed = Atomic<Bool>(false)
   let residency = Atomic<Residency>(.memory)
   let currentSize = Atomic<Int64>(0)
   /// Pages that are allocated. Changed with `writerLock` held, so not by atomic additions.

@@ -38,16 +38,21 @@ package final class SpillDirectory: Sendable {
 
   deinit { close(directory) }
 
-  /// A new empty file without a name.
+  /// A new empty file without a name. A directory that has been removed and made anew is used again.
   ///
   /// - Throws: EMFILE, ENFILE, ENOSPC, ENOENT when the directory has been removed, and others of open(2).
-  func makeFile() throws(Errno) -> SpillFile {
+  func makeFile() throws(Errno) -> SpillFile { SpillFile(owning: try openFile()) }
+
+  private func openFile() throws(Errno) -> Int32 {
     do throws(Errno) {
-      return SpillFile(
-        owning: makesUnnamedFiles ? try Self.openUnnamed(in: directory) : try Self.openNamed(in: directory))
+      return try makesUnnamedFiles ? Self.openUnnamed(in: directory) : Self.openNamed(in: directory)
     } catch {
       // For O_TMPFILE in a removed directory kernels say EPERM and others.
-      throw isRemoved ? .noSuchFileOrDirectory : error
+      guard isRemoved else { throw error }
+      // A relative path may mean another place by now.
+      guard path.isAbsolute else { throw .noSuchFileOrDirectory }
+      // Opened each time, since the new one may be removed as well.
+      return try SpillDirectory(path, unnamed: makesUnnamedFiles).openFile()
     }
   }
 

@@ -1,103 +1,257 @@
 import CSpoolSystem
+import Dispatch
 import Glibc
+import Synchronization
 import SystemPackage
 import Testing
 
 @testable import TemporaryFiles
 
+/// Every way to make a file permanent: from where it is, to where it goes.
 @Suite struct PersistTests {
-  private func withDirectory(in parent: String = "/tmp", _ body: (FilePath) throws -> Void) throws {
-    var template = Array("\(parent)/persist-XXXXXX".utf8CString)
-    try #require(mkdtemp(&template) != nil)
-    let directory = FilePath(platformString: template)
-    defer { #expect(rmdir(directory.string) == 0, "something was left in \(directory)") }
-    try body(directory)
+  /// What is made permanent, and how it gets there.
+  enum Source: CaseIterable, CustomTestStringConvertible {
+    case named, namedBuffered, unnamed, unlinked, spooledInMemory, spooledOnDisk, spooledGivenAway
+
+    var testDescription: String { "\(self)" }
   }
 
-  private func contents(_ path: FilePath) throws -> String {
-    let file = try FileDescriptor.open(path, .readOnly)
-    return try file.closeAfter {
-      var bytes = [UInt8](repeating: 0, count: 100)
-      let count = try bytes.withUnsafeMutableBytes { try file.read(into: $0) }
-      return String(decoding: bytes[..<count], as: UTF8.self)
+  /// Runs `body` with a file in a directory that holds "temporary".
+  private func with(_ source: Source, in directory: FilePath, _ body: (any AnyPersistable) throws -> Void) throws {
+    let file: any AnyPersistable
+    switch source {
+    case .named: file = Persistable(try NamedTemporaryFile(in: directory))
+    case .namedBuffered: file = Persistable(try NamedTemporaryFile(in: directory, buffering: .bytes(100)))
+    case .unnamed: file = Persistable(try TemporaryFile(in: directory))
+    case .unlinked: file = Persistable(try unlinkedFile(in: directory))
+    case .spooledInMemory, .spooledGivenAway: file = Persistable(try SpooledTemporaryFile(in: directory))
+    case .spooledOnDisk: file = Persistable(try SpooledTemporaryFile(threshold: .bytes(0), in: directory))
     }
+    if source == .spooledGivenAway { _ = try file.fileDescriptor() }
+    try file.put("temporary")
+    try body(file)
   }
 
-  @Test func aNamedFileIsRenamed() throws {
-    try withDirectory { directory in
-      var file = try NamedTemporaryFile(in: directory)
-      try file.write(contentsOf: "kept".utf8)
-      let target = directory.appending("target")
-      try file.persist(to: target, synchronize: true, permissions: [.ownerReadWrite, .groupRead])
-      #expect(file.isClosed == true)
-      #expect(try contents(target) == "kept")
-      var status = stat()
-      #expect(lstat(target.string, &status) == 0 && status.st_mode & 0o777 == 0o640)
+  /// As where there is no O_TMPFILE: it had a name once, and cannot be given another.
+  private func unlinkedFile(in directory: FilePath) throws -> TemporaryFile {
+    let template = try NameTemplate(prefix: "", suffix: "", for: "")
+    let unlinked = try Creation.makeUnlinked(in: directory, template, permissions: .ownerReadWrite)
+    var file = try TemporaryFile(in: directory)
+    file.channel = Channel(.descriptor(unlinked), maximumSize: nil)
+    return file
+  }
+
+  /// Directories on the same filesystem and on another one.
+  private static let places: [FilePath] = ["/var/tmp", "/dev/shm"]
+
+  @Test(arguments: Source.allCases, places)
+  func itIsAllThereUnderItsNewName(source: Source, place: FilePath) throws {
+    let sandbox = try Sandbox()
+    let other = try Sandbox(in: place)
+    let target = other.path.appending("target")
+    for synchronize in [false, true] {
+      try with(source, in: sandbox.path) { file in
+        try file.seek(to: 4)
+        try file.persist(to: target, replacing: false, synchronize: synchronize, permissions: nil)
+        #expect(file.isClosed == true && sandbox.names == [] && other.names == ["target"])
+        #expect(try text(contents(of: target)) == "temporary" && mode(of: target) == 0o600)
+        #expect(status(of: target)?.st_nlink == 1)
+        try file.close()
+      }
+      #expect(try text(contents(of: target)) == "temporary")
       unlink(target.string)
     }
   }
 
-  @Test(arguments: [Int64(100), 0]) func aSpooledFileIsCopiedFromMemoryAndLinkedFromDisk(threshold: Int64) throws {
-    try withDirectory { directory in
-      var file = try SpooledTemporaryFile(threshold: .bytes(threshold), in: directory)
-      try file.write(contentsOf: "kept".utf8)
-      #expect(file.isRolledOver == (threshold == 0))
-      let target = directory.appending("target")
+  @Test(arguments: Source.allCases, places) func replacingIsAsked(source: Source, place: FilePath) throws {
+    let sandbox = try Sandbox()
+    let other = try Sandbox(in: place)
+    let target = other.path.appending("target")
+    makeFile(target)
+    try with(source, in: sandbox.path) { file in
+      try expectRefused(file, target, replacing: false, .alreadyExists, .fileExists)
+      #expect(try contents(of: target) == [] && other.names == ["target"])
+      try file.persist(to: target, permissions: [.ownerReadWrite, .groupRead])
+      #expect(try text(contents(of: target)) == "temporary" && mode(of: target) == 0o640)
+    }
+    // Links are replaced, not followed, and not written through when they must not be replaced.
+    unlink(target.string)
+    symlink("nowhere", target.string)
+    try with(source, in: sandbox.path) { file in
+      try expectRefused(file, target, replacing: false, .alreadyExists, .fileExists)
       try file.persist(to: target)
-      #expect(try contents(target) == "kept")
-      unlink(target.string)
+      #expect(try text(contents(of: target)) == "temporary" && other.names == ["target"])
     }
+    unlink(target.string)
   }
 
-  @Test func anUnnamedFileGetsAName() throws {
-    try withDirectory { directory in
-      var file = try TemporaryFile(in: directory)
-      try file.write(contentsOf: "kept".utf8)
-      let target = directory.appending("target")
-      try file.persist(to: target, replacing: false)
-      #expect(try contents(target) == "kept")
-      var second = try TemporaryFile(in: directory)
-      try second.write(contentsOf: "new".utf8)
-      let error = #expect(throws: TemporaryFileError.self) { try second.persist(to: target, replacing: false) }
-      #expect(error?.code == .alreadyExists)
-      #expect(try contents(target) == "kept")
-      try second.persist(to: target)
-      #expect(try contents(target) == "new")
-      unlink(target.string)
-    }
-  }
-
-  @Test func anotherFilesystemGetsACopy() throws {
-    try withDirectory(in: "/dev/shm") { other in
-      try withDirectory { directory in
-        var file = try NamedTemporaryFile(in: directory)
-        try file.write(contentsOf: "kept".utf8)
-        let target = other.appending("target")
-        let error = #expect(throws: TemporaryFileError.self) { try file.persist(to: target, copying: false) }
-        #expect(error?.code == .crossDevice)
-        #expect(file.isClosed == false)
-        try file.persist(to: target)
-        #expect(try contents(target) == "kept")
-        var unnamed = try TemporaryFile(in: directory)
-        try unnamed.write(contentsOf: "newer".utf8)
-        try unnamed.persist(to: target)
-        #expect(try contents(target) == "newer")
-        unlink(target.string)
+  /// The file is still there, as it was, and can be made permanent elsewhere.
+  private func expectRefused(
+    _ file: any AnyPersistable, _ target: FilePath, replacing: Bool = true, _ code: TemporaryFileError.Code,
+    _ errno: Errno
+  ) throws {
+    let before = try file.permissions
+    for permissions in [nil, FilePermissions.ownerReadWriteExecute] {
+      do throws(TemporaryFileError) {
+        try file.persist(to: target, replacing: replacing, permissions: permissions)
+        Issue.record("made permanent as \(target)")
+      } catch {
+        #expect(error.code == code && error.errno == errno && error.path == target)
+        #expect(error.description.hasPrefix("cannot make permanent as \(target): "))
       }
     }
+    #expect(file.isClosed == false)
+    #expect(try file.permissions == before)
+    if let path = file.namedPath { #expect(exists(path)) }
+    #expect(try file.size == 9 && file.all() == "temporary")
   }
 
-  @Test func aFailedPersistLeavesTheFileTemporary() throws {
-    try withDirectory { directory in
-      var file = try NamedTemporaryFile(in: directory)
-      try file.write(contentsOf: "still".utf8)
-      let target = directory.appending("nowhere/target")
-      let error = #expect(throws: TemporaryFileError.self) { try file.persist(to: target) }
-      #expect(error?.code == .notFound && error?.path == target)
-      try file.seek(to: 0)
-      #expect(try file.readToEnd() == Array("still".utf8))
-      #expect(try contents(file.path) == "still")
-      try file.close()
+  @Test(arguments: Source.allCases) func aTargetThatCannotBeChangesNothing(source: Source) throws {
+    let sandbox = try Sandbox()
+    let other = try Sandbox()
+    let directory = other.path.appending("directory")
+    makeDirectory(directory)
+    let file = other.path.appending("file")
+    makeFile(file)
+    try with(source, in: sandbox.path) { temporary in
+      try expectRefused(temporary, directory, .failed, .isDirectory)
+      try expectRefused(temporary, directory, replacing: false, .alreadyExists, .fileExists)
+      try expectRefused(temporary, other.path.appending("missing/target"), .notFound, .noSuchFileOrDirectory)
+      try expectRefused(temporary, file.appending("target"), .notADirectory, .notDirectory)
+      let long = other.path.appending(String(repeating: "x", count: 256))
+      try expectRefused(temporary, long, .invalidName, .fileNameTooLong)
+      for target in ["/", "..", "."] as [FilePath] {
+        failure(.invalidArgument) { () throws(TemporaryFileError) in try temporary.persist(to: target) }
+      }
+      #expect(other.names == ["directory", "file"])
+      try temporary.persist(to: file)
+      #expect(try text(contents(of: file)) == "temporary")
     }
+    rmdir(directory.string)
+    unlink(file.string)
+  }
+
+  @Test(arguments: Source.allCases) func aClosedFileCannotBeMadePermanent(source: Source) throws {
+    let sandbox = try Sandbox()
+    try with(source, in: sandbox.path) { file in
+      try file.close()
+      failure(.closed) { () throws(TemporaryFileError) in try file.persist(to: sandbox.path.appending("target")) }
+    }
+  }
+
+  @Test(.enabled(if: geteuid() == 0, "mounting a tmpfs takes root"), arguments: Source.allCases)
+  func aFullOrReadOnlyDiskChangesNothing(source: Source) throws {
+    let sandbox = try Sandbox()
+    let readOnly = try SmallDisk(size: "64k", readOnly: true)
+    let full = try SmallDisk(size: "64k")
+    try with(source, in: sandbox.path) { file in
+      try expectRefused(file, readOnly.path.appending("target"), .permissionDenied, .readOnlyFileSystem)
+      full.fill()
+      try expectRefused(file, full.path.appending("target"), .noSpace, .noSpace)
+      #expect(full.names == ["ballast"])
+      full.empty()
+      let target = full.path.appending("target")
+      try file.persist(to: target)
+      #expect(try text(contents(of: target)) == "temporary" && full.names == ["target"])
+    }
+  }
+
+  @Test func copyingIsOnlyDoneWhereItIsAllowed() throws {
+    let sandbox = try Sandbox()
+    let other = try Sandbox(in: "/dev/shm")
+    let target = other.path.appending("target")
+    var named = try NamedTemporaryFile(in: sandbox.path)
+    var unnamed = try TemporaryFile(in: sandbox.path)
+    failure(.crossDevice) { () throws(TemporaryFileError) in try named.persist(to: target, copying: false) }
+    failure(.crossDevice) { () throws(TemporaryFileError) in try unnamed.persist(to: target, copying: false) }
+    #expect(exists(named.path) && other.names == [])
+    #expect(named.isClosed == false && unnamed.isClosed == false)
+  }
+
+  /// Under the name that it has, by whatever way there, the file stays, and stays for good.
+  @Test(arguments: [false, true], [false, true]) func toItsOwnNameItStays(replacing: Bool, throughLink: Bool) throws {
+    let sandbox = try Sandbox()
+    let link = sandbox.path.appending("link")
+    symlink(".", link.string)
+    var file = try NamedTemporaryFile(in: sandbox.path, buffering: .bytes(100))
+    try file.put("kept")
+    let target = throughLink ? link.appending(file.path.lastComponent!) : file.path
+    try file.persist(to: target, replacing: replacing, synchronize: true, permissions: .ownerRead)
+    let path = file.path
+    #expect(file.isClosed == true)
+    _ = consume file
+    #expect(try text(contents(of: path)) == "kept" && mode(of: path) == 0o400)
+    unlink(path.string)
+    unlink(link.string)
+  }
+
+  @Test(arguments: [NamedTemporaryFile.Cleanup.onClose, .onScopeExit, .never])
+  func thePermanentFileStaysWhateverTheCleanup(cleanup: NamedTemporaryFile.Cleanup) throws {
+    let sandbox = try Sandbox()
+    let target = sandbox.path.appending("target")
+    try withNamedTemporaryFile(in: sandbox.path, cleanup: cleanup) { file in
+      try file.put("kept")
+      try file.persist(to: target)
+    }
+    #expect(try text(contents(of: target)) == "kept" && sandbox.names == ["target"])
+    unlink(target.string)
+  }
+
+  @Test func aRemovedFileIsMissedByItsName() throws {
+    let sandbox = try Sandbox()
+    var file = try NamedTemporaryFile(in: sandbox.path)
+    unlink(file.path.string)
+    do throws(TemporaryFileError) { try file.persist(to: sandbox.path.appending("target")) } catch {
+      #expect(error.code == .notFound && error.message.contains(file.path.string))
+    }
+    #expect(file.isClosed == false && sandbox.names == [])
+  }
+
+  @Test(arguments: places) func relativePathsAndHoles(place: FilePath) throws {
+    let sandbox = try Sandbox()
+    let other = try Sandbox(in: place)
+    let target = other.path.appending("target")
+    for source in Source.allCases {
+      try with(source, in: sandbox.path) { file in
+        try file.seek(to: 10 << 20)
+        try file.put("end")
+        try file.resize(to: 20 << 20)
+        try file.persist(to: target)
+        let found = status(of: target)
+        let there = try #require(found)
+        #expect(there.st_size == 20 << 20 && there.st_blocks <= 64, "\(source): \(there.st_blocks) blocks")
+        let bytes = try contents(of: target)
+        #expect(text(Array(bytes[..<9])) == "temporary" && text(Array(bytes[(10 << 20)..<(10 << 20) + 3])) == "end")
+        #expect(bytes.count { $0 != 0 } == 12)
+      }
+    }
+    unlink(target.string)
+  }
+
+  /// Whoever opens the target while it is replaced finds a whole file, always.
+  @Test(arguments: [Source.named, .unnamed, .spooledInMemory], places)
+  func theTargetIsNeverMissing(source: Source, place: FilePath) throws {
+    let sandbox = try Sandbox()
+    let other = try Sandbox(in: place)
+    let target = other.path.appending("target")
+    try with(source, in: sandbox.path) { try $0.persist(to: target) }
+    let isDone = Atomic(false)
+    let reads = Atomic(0)
+    let thread = DispatchGroup()
+    DispatchQueue(label: "reader").async(group: thread) {
+      while !isDone.load(ordering: .relaxed) {
+        guard let bytes = try? contents(of: target), text(bytes) == "temporary" else {
+          Issue.record("the target was missing, or not whole")
+          return
+        }
+        reads.add(1, ordering: .relaxed)
+      }
+    }
+    for _ in 0..<300 { try with(source, in: sandbox.path) { try $0.persist(to: target) } }
+    while reads.load(ordering: .relaxed) == 0 {}
+    isDone.store(true, ordering: .relaxed)
+    thread.wait()
+    #expect(other.names == ["target"])
+    unlink(target.string)
   }
 }

@@ -20,6 +20,15 @@ int spool_link_descriptor(int file, int directory, const char *name);
 // Opens an open file anew, with an offset of its own, through /proc/self/fd.
 int spool_reopen(int file, int flags);
 
+// Which file it is, and when it was made: nanoseconds since 1970, -1 where the filesystem does not tell.
+struct spool_identity {
+  unsigned long long device, inode;
+  long long birth;
+};
+
+// statx(2) is for GNU sources. Links are not followed; an empty path is the descriptor's own file. 0, or -1 and errno.
+int spool_identify(int directory, const char *path, struct spool_identity *identity);
+
 // copy_file_range(2) is for GNU sources.
 long long spool_copy_range(int from, long long offset, int to, long long to_offset, long long count);
 

@@ -127,6 +127,8 @@ struct Channel: ~Copyable, @unchecked Sendable {
 
   private mutating func write(_ bytes: UnsafeRawBufferPointer, to file: CInt, through buffer: FileBuffer) throws(Errno)
   {
+    // Nothing pending is nothing that makes the file longer.
+    if bytes.isEmpty { return }
     let (end, overflows) = ownPosition.addingReportingOverflow(Int64(bytes.count))
     if overflows { throw .fileTooLarge }
     buffer.forget()

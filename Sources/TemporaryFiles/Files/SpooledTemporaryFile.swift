@@ -12,7 +12,8 @@ public import SystemPackage
 ///
 /// The write that would make the file larger than the threshold moves it to disk first; a file of exactly that size
 /// stays. Position, bytes and holes are the same before and after. A move that fails (`rolloverFailed`) has changed
-/// nothing. The file on disk never has a name, so nothing is left of it even if the process is killed.
+/// nothing. The file on disk never has a name, so nothing is left of it even if the process is killed. Cut to nothing, it
+/// begins again in memory, which Python's does not.
 ///
 /// All files of a ``SpoolStore`` share its memory budget: when that is used up, files go to disk whatever their threshold.
 public struct SpooledTemporaryFile: ByteFile, ~Copyable {
@@ -150,12 +151,12 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
 
   @inline(never)
   private func failure(_ errno: Errno, _ operation: String) -> TemporaryFileError {
-    if errno == .fileTooLarge { return .sizeLimit(operation: operation, path: path) }
-    if let content = channel.content, !content.isRolledOver, errno != .invalidArgument, errno != .notSupported {
+    if let content = channel.content, content.takeMoveFailure() {
       return TemporaryFileError(
         .rolloverFailed, operation: operation, path: path, errno: errno,
         message: "the file has to move to disk, which fails; it is in memory as it was: \(errno)")
     }
+    if errno == .fileTooLarge { return .sizeLimit(operation: operation, path: path) }
     return TemporaryFileError(errno: errno, operation: operation, path: path)
   }
 }
