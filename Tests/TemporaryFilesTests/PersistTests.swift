@@ -228,6 +228,35 @@ import Testing
     unlink(target.string)
   }
 
+  /// As where there is no O_TMPFILE.
+  @Test(arguments: [false, true]) func aCopyUnderANameLeavesNoOther(replacing: Bool) throws {
+    let sandbox = try Sandbox()
+    let path = sandbox.path.appending("target")
+    let target = try PersistTarget(path, replacing: replacing, synchronizing: true)
+    #expect(throws: Errno.ioError) {
+      try target.copyUnderName(permissions: 0o640) { (file) throws(Errno) in
+        #expect(sandbox.names.count == 1 && sandbox.names != ["target"])
+        throw .ioError
+      }
+    }
+    #expect(sandbox.names == [])
+    for content in ["first", "second"] {
+      let bytes = Array(content.utf8)
+      let fill = { (file: CInt) throws(Errno) in
+        let count = bytes.withUnsafeBytes { write(file, $0.baseAddress, $0.count) }
+        if count != bytes.count { throw .ioError }
+      }
+      if content == "second", !replacing {
+        #expect(throws: Errno.fileExists) { try target.copyUnderName(permissions: 0o640, fill) }
+      } else {
+        try target.copyUnderName(permissions: 0o640, fill)
+      }
+      #expect(sandbox.names == ["target"] && mode(of: path) == 0o640)
+    }
+    #expect(try text(contents(of: path)) == (replacing ? "second" : "first"))
+    unlink(path.string)
+  }
+
   /// Whoever opens the target while it is replaced finds a whole file, always.
   @Test(arguments: [Source.named, .unnamed, .spooledInMemory], places)
   func theTargetIsNeverMissing(source: Source, place: FilePath) throws {

@@ -84,16 +84,20 @@ struct PersistTarget: ~Copyable {
   /// - Throws: what `fill` throws, with nothing left behind; EEXIST.
   func copy(permissions: mode_t, _ fill: (CInt) throws(Errno) -> Void) throws(Errno) {
     // O_TMPFILE is gone if this process is killed; a name with a random part is what is left for filesystems without.
-    var file = spool_open_unnamed_at(directory, ".", 0o600)
-    if file >= 0 {
-      defer { Glibc.close(file) }
-      try fill(file)
-      try retryingInterrupts { fchmod(file, permissions) }
-      do throws(Errno) { return try link(file) } catch .noSuchFileOrDirectory {
-        // No /proc to link by: once more, with a name.
-      }
+    let file = spool_open_unnamed_at(directory, ".", 0o600)
+    if file < 0 { return try copyUnderName(permissions: permissions, fill) }
+    defer { Glibc.close(file) }
+    try fill(file)
+    try retryingInterrupts { fchmod(file, permissions) }
+    do throws(Errno) { try link(file) } catch .noSuchFileOrDirectory {
+      // No /proc to link by: once more, with a name.
+      try copyUnderName(permissions: permissions, fill)
     }
-    file = -1
+  }
+
+  /// As `copy`, where the new file needs a name from the beginning: a random one, beside the target.
+  func copyUnderName(permissions: mode_t, _ fill: (CInt) throws(Errno) -> Void) throws(Errno) {
+    var file: CInt = -1
     try withTemporaryName { (temporary) throws(Errno) in
       let flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
       file = try retryingInterrupts { spool_openat(directory, temporary, flags, 0o600) }
