@@ -6,68 +6,95 @@ import Testing
 extension FileCase {
   func resizingAndTheRest(_ file: inout some ByteFile & ~Copyable) throws {
     switch self {
-    case .resizingSmaller:
-      try file.put("abcdef")
-      try file.resize(to: 2)
-      #expect(try file.size == 2 && file.position == 6)
-      try file.put("X")
-      #expect(try file.all() == "ab....X")
-    case .resizingLarger:
-      try file.put("abc")
-      try file.resize(to: 8)
-      #expect(try file.size == 8 && file.position == 3)
-      #expect(try file.all() == "abc.....")
-    case .resizingToThePosition:
-      try file.put("abcdef")
-      try file.seek(to: 4)
-      try file.resize()
-      #expect(try file.size == 4 && file.position == 4)
-      try file.seek(to: 6)
-      try file.resize()
-      #expect(try file.size == 6 && file.all() == "abcd..")
-    case .resizingBelowZero:
-      try file.put("abc")
-      failure(.invalidArgument) { () throws(TemporaryFileError) in try file.resize(to: -1) }
-      failure(.invalidArgument) { () throws(TemporaryFileError) in try file.resize(to: .min) }
-      #expect(try file.size == 3 && file.position == 3 && file.all() == "abc")
-    case .resizingToNothing:
-      try file.put("abcdef")
-      try file.resize(to: 0)
-      #expect(try file.size == 0 && file.position == 6)
-      try file.seek(to: 0)
-      #expect(try file.readToEnd() == [])
-      try file.put("xyz")
-      #expect(try file.all() == "xyz")
-    case .whatWasCutOffReadsAsZeros:
-      try file.put("abcdef")
-      try file.seek(to: 0)
-      #expect(try text(file.read(count: 2)) == "ab")
-      try file.resize(to: 3)
-      try file.resize(to: 6)
-      #expect(try text(file.read(count: 1)) == "c")
-      #expect(try file.all() == "abc...")
-    case .flushing:
-      try file.put("abc")
-      try file.flush()
-      try file.flush()
-      #expect(try file.position == 3)
-      try file.seek(to: 1)
-      _ = try file.read(count: 1)
-      try file.flush()
-      #expect(try text(file.readToEnd()) == "c")
-    case .whatAFileCanDo:
-      #expect(file.isReadable == true && file.isWritable == true && file.isSeekable == true)
-      #expect(file.isTerminal == false && file.isClosed == false)
-      try file.close()
-      #expect(file.isReadable == false && file.isWritable == false && file.isSeekable == false)
-      #expect(file.isTerminal == false && file.isClosed == true)
-    case .closingTwice:
-      try file.put("abc")
-      for _ in 0..<3 {
-        try file.close()
-        #expect(file.isClosed == true)
-      }
+    case .resizingSmaller: try resizingSmaller(&file)
+    case .resizingLarger: try resizingLarger(&file)
+    case .resizingToThePosition: try resizingToThePosition(&file)
+    case .resizingBelowZero: try resizingBelowZero(&file)
+    case .resizingToNothing: try resizingToNothing(&file)
+    case .whatWasCutOffReadsAsZeros: try whatWasCutOffReadsAsZeros(&file)
+    case .flushing: try flushing(&file)
+    case .whatAFileCanDo: try whatAFileCanDo(&file)
+    case .closingTwice: try closingTwice(&file)
     default: try closed(&file)
+    }
+  }
+
+  private func resizingSmaller(_ file: inout some ByteFile & ~Copyable) throws {
+    try file.put("abcdef")
+    try file.resize(to: 2)
+    #expect(try file.size == 2 && file.position == 6)
+    try file.put("X")
+    #expect(try file.all() == "ab....X")
+  }
+
+  private func resizingLarger(_ file: inout some ByteFile & ~Copyable) throws {
+    try file.put("abc")
+    try file.resize(to: 8)
+    #expect(try file.size == 8 && file.position == 3)
+    #expect(try file.all() == "abc.....")
+  }
+
+  private func resizingToThePosition(_ file: inout some ByteFile & ~Copyable) throws {
+    try file.put("abcdef")
+    try file.seek(to: 4)
+    try file.resize()
+    #expect(try file.size == 4 && file.position == 4)
+    try file.seek(to: 6)
+    try file.resize()
+    #expect(try file.size == 6 && file.all() == "abcd..")
+  }
+
+  private func resizingBelowZero(_ file: inout some ByteFile & ~Copyable) throws {
+    try file.put("abc")
+    failure(.invalidArgument) { () throws(TemporaryFileError) in try file.resize(to: -1) }
+    failure(.invalidArgument) { () throws(TemporaryFileError) in try file.resize(to: .min) }
+    #expect(try file.size == 3 && file.position == 3 && file.all() == "abc")
+  }
+
+  private func resizingToNothing(_ file: inout some ByteFile & ~Copyable) throws {
+    try file.put("abcdef")
+    try file.resize(to: 0)
+    #expect(try file.size == 0 && file.position == 6)
+    try file.seek(to: 0)
+    #expect(try file.readToEnd() == [])
+    try file.put("xyz")
+    #expect(try file.all() == "xyz")
+  }
+
+  private func whatWasCutOffReadsAsZeros(_ file: inout some ByteFile & ~Copyable) throws {
+    try file.put("abcdef")
+    try file.seek(to: 0)
+    #expect(try text(file.read(count: 2)) == "ab")
+    try file.resize(to: 3)
+    try file.resize(to: 6)
+    #expect(try text(file.read(count: 1)) == "c")
+    #expect(try file.all() == "abc...")
+  }
+
+  private func flushing(_ file: inout some ByteFile & ~Copyable) throws {
+    try file.put("abc")
+    try file.flush()
+    try file.flush()
+    #expect(try file.position == 3)
+    try file.seek(to: 1)
+    _ = try file.read(count: 1)
+    try file.flush()
+    #expect(try text(file.readToEnd()) == "c")
+  }
+
+  private func whatAFileCanDo(_ file: inout some ByteFile & ~Copyable) throws {
+    #expect(file.isReadable == true && file.isWritable == true && file.isSeekable == true)
+    #expect(file.isTerminal == false && file.isClosed == false)
+    try file.close()
+    #expect(file.isReadable == false && file.isWritable == false && file.isSeekable == false)
+    #expect(file.isTerminal == false && file.isClosed == true)
+  }
+
+  private func closingTwice(_ file: inout some ByteFile & ~Copyable) throws {
+    try file.put("abc")
+    for _ in 0..<3 {
+      try file.close()
+      #expect(file.isClosed == true)
     }
   }
 
