@@ -19,6 +19,25 @@ extension MountSuites {
       }
     }
 
+    @Test func temporaryFilesComeAndGo() async throws {
+      try await withMount { tree in
+        var named = try tree.files.namedTemporaryFile(suffix: ".txt")
+        var spooled = try tree.files.spooledTemporaryFile(threshold: .bytes(4))
+        let namedPath = tree(String(named.path.string.dropFirst()))
+        let spooledPath = tree(String(spooled.path!.string.dropFirst()))
+        try named.write(pattern(10))
+        #expect(try Host.contents(namedPath) == pattern(10))
+        try spooled.write(pattern(3))
+        #expect(try Host.contents(spooledPath) == pattern(3))
+        try spooled.write(pattern(10))
+        #expect(spooled.isRolledOver == true)
+        #expect(try Host.contents(spooledPath) == pattern(3) + pattern(10))
+        try named.close()
+        try spooled.close()
+        #expect(!Host.exists(namedPath) && !Host.exists(spooledPath))
+      }
+    }
+
     @Test func contentsChangeUnderAnOpenReader() async throws {
       try await withMount { tree in
         try tree.files.write(pattern(10_000), to: "a")

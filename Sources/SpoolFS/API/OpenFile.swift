@@ -24,11 +24,7 @@ public struct OpenFile: ~Copyable, Sendable {
     fileSystem.opened(inode)
   }
 
-  deinit {
-    for entry in fileSystem.closed(inode) {
-      entry.name.withBytes { fileSystem.announceEntry($0, in: entry.directory, by: caller) }
-    }
-  }
+  deinit { fileSystem.endUse(of: inode, by: caller) }
 
   /// Closes the file. The corresponding C function is `close`.
   ///

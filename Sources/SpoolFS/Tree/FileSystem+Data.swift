@@ -35,6 +35,23 @@ extension FileSystem {
     }
   }
 
+  /// Gives a new file a threshold of its own.
+  func setThreshold(_ threshold: SpoolConfiguration.Threshold, of inode: Inode) {
+    inode.lock.withLock {
+      // Somebody may have found the name and written already; the file then has the store's.
+      if case .regular(nil) = inode.payload {
+        inode.payload = .regular(FileContent(store: store, threshold: threshold))
+      }
+    }
+  }
+
+  /// Moves a regular file to disk.
+  ///
+  /// - Throws: EISDIR, EINVAL for other kinds; ENOSPC, EMFILE and others, with the file as it was.
+  func rollOver(_ inode: Inode) throws(Errno) {
+    try makeContent(of: inode).rollOver()
+  }
+
   /// pread(2).
   ///
   /// - Returns: the number of bytes read: less than asked for at the end of the file.

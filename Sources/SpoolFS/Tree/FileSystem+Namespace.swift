@@ -138,6 +138,18 @@ extension FileSystem {
     }
   }
 
+  /// unlink(2), if the name still is that of `inode`.
+  ///
+  /// - Throws: ENOENT, also where the name is another file's; EPERM, EACCES.
+  func unlink(
+    _ name: UnsafeRawBufferPointer, of inode: Inode, in parent: Inode, by caller: Caller
+  ) throws(Errno) {
+    try removeEntry(name, in: parent, by: caller) { directory, found throws(Errno) in
+      if found !== inode { throw .noSuchFileOrDirectory }
+      removeLocked(name, inode, from: parent, directory)
+    }
+  }
+
   /// rmdir(2).
   ///
   /// - Throws: ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EACCES.
@@ -259,6 +271,13 @@ extension FileSystem {
   func dropName(_ name: UnsafeRawBufferPointer, of inode: Inode, in parent: Inode) {
     guard configuration.lifetime == .close, inode.kind == .regular else { return }
     inode.lock.withLock { inode.names.removeAll { $0.directory === parent && $0.name.equals(name) } }
+  }
+
+  /// Takes a descriptor of this process back, and tells a mount of the names that went with it.
+  func endUse(of inode: Inode, by caller: Caller) {
+    for entry in closed(inode) {
+      entry.name.withBytes { announceEntry($0, in: entry.directory, by: caller) }
+    }
   }
 
   /// Counts a descriptor of `inode`.

@@ -4,7 +4,7 @@ internal import SpoolStorage
 internal import SystemPackage
 
 /// How files for one owner come to be.
-enum Creation {
+package enum Creation {
   /// O_CREAT with O_EXCL: the name was not there, not even as a link.
   private static let exclusively = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
 
@@ -54,7 +54,7 @@ enum Creation {
     throw TemporaryFileError(errno: error, operation: operation, path: path)
   }
 
-  static let operation = "make a temporary file in"
+  package static let operation = "make a temporary file in"
 }
 
 extension FilePath {

@@ -1,5 +1,5 @@
 internal import Glibc
-internal import SystemPackage
+package import SystemPackage
 
 /// Names for temporary files: what Python's `tempfile._RandomNameSequence` makes.
 public enum TemporaryName {
@@ -38,7 +38,7 @@ public enum TemporaryName {
 
 /// A name with random characters in the middle, as the system wants it: in a buffer, with a NUL at the end. Each attempt
 /// changes the random part in place.
-struct NameTemplate: ~Copyable {
+package struct NameTemplate: ~Copyable {
   /// What a directory entry can hold (NAME_MAX).
   private static let longest = 255
 
@@ -46,7 +46,7 @@ struct NameTemplate: ~Copyable {
   private let buffer: UnsafeMutableBufferPointer<UInt8>
 
   /// - Throws: `invalidName` for a slash or NUL in prefix or suffix, and for a name longer than 255 bytes.
-  init(prefix: NameAffix, suffix: NameAffix, for operation: String) throws(TemporaryFileError) {
+  package init(prefix: NameAffix, suffix: NameAffix, for operation: String) throws(TemporaryFileError) {
     for affix in [prefix, suffix] where affix.bytes.contains(where: { $0 == 0 || $0 == UInt8(ascii: "/") }) {
       throw TemporaryFileError(
         .invalidName, operation: operation,
@@ -70,7 +70,7 @@ struct NameTemplate: ~Copyable {
   /// Calls `body` with one name after the other until it does not throw EEXIST.
   ///
   /// - Throws: what `body` throws, and `namesExhausted` after ``TemporaryName/maximumAttempts`` names.
-  borrowing func withUnusedName<Result: ~Copyable>(
+  package borrowing func withUnusedName<Result: ~Copyable>(
     for operation: String, in directory: FilePath,
     _ body: (UnsafePointer<CChar>) throws(Errno) -> Result
   ) throws(TemporaryFileError) -> Result {
