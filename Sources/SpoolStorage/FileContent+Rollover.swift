@@ -17,6 +17,13 @@ extension FileContent {
   /// Whether the operation that just failed did so because the file could not move to disk. Asking a second time says no.
   package func takeMoveFailure() -> Bool { moveFailed.exchange(false, ordering: .relaxed) }
 
+  /// Whether a write of that many bytes would most likely find room in memory. Takes no lock: others may be faster.
+  package func staysInMemory(writing count: Int, at offset: Int64) -> Bool {
+    let (end, overflows) = offset.addingReportingOverflow(Int64(count))
+    return !overflows && !isRolledOver && end <= largestInMemory
+      && Int64(count) + Int64(2 * Layout.chunk) < store.memory.available
+  }
+
   /// How much is gained by moving the file to disk: its memory, weighed by how long it has not been used.
   func spillScore(now: UInt32) -> Double {
     Double(bytesInMemory) * Double(now &- lastUse.load(ordering: .relaxed) &+ 1)

@@ -140,4 +140,41 @@ import Testing
     #expect(try names(tree) == [])
     #expect(tree.usage.inodes == inodes)
   }
+
+  @Test func aDirectoryGoesWithEverythingInIt() throws {
+    let tree = try makeTree()
+    let inodes = tree.usage.inodes
+    do {
+      var directory = try tree.temporaryDirectory(prefix: "d-")
+      let path = directory.path
+      try tree.createDirectory(at: path.appending("a/b/c"), withIntermediateDirectories: true)
+      try tree.write([1], to: path.appending("a/b/file"))
+      try tree.createSymbolicLink(at: path.appending("a/link"), to: "/")
+      try tree.setPermissions([], of: path.appending("a/b"))
+      try directory.cleanup()
+      try directory.cleanup()
+      #expect(try names(tree) == [])
+    }
+    do { _ = try tree.temporaryDirectory() }
+    #expect(try names(tree) == [])
+    #expect(tree.usage.inodes == inodes)
+  }
+
+  @Test func aDirectoryThatTookTheNameStays() throws {
+    let tree = try makeTree()
+    var directory = try tree.temporaryDirectory()
+    try tree.remove(directory.path)
+    try tree.createDirectory(at: directory.path)
+    try directory.cleanup()
+    #expect(try names(tree).count == 1)
+  }
+
+  @Test func aKeptDirectoryStays() throws {
+    let tree = try makeTree()
+    do {
+      var directory = try tree.temporaryDirectory()
+      _ = try directory.keep()
+    }
+    #expect(try names(tree).count == 1)
+  }
 }

@@ -128,26 +128,27 @@ extension FileSystem {
   /// - Complexity: linear in the number of entries.
   public func removeAll(_ path: FilePath) throws(SpoolFSError) {
     let caller = Caller.current()
-    try wrap("remove", path) { () throws(Errno) in
-      let top = try place(of: path, by: caller)
-      var pending = [top]
-      while let place = pending.last {
-        do throws(Errno) {
-          try place.withName { name throws(Errno) in
-            do throws(Errno) { try unlink(name, in: place.parent, by: caller) } catch .isDirectory {
-              try removeDirectory(name, in: place.parent, by: caller)
-            }
+    try wrap("remove", path) { () throws(Errno) in try removeAll(at: place(of: path, by: caller), by: caller) }
+  }
+
+  func removeAll(at top: Place, by caller: Caller) throws(Errno) {
+    var pending = [top]
+    while let place = pending.last {
+      do throws(Errno) {
+        try place.withName { name throws(Errno) in
+          do throws(Errno) { try unlink(name, in: place.parent, by: caller) } catch .isDirectory {
+            try removeDirectory(name, in: place.parent, by: caller)
           }
-          pending.removeLast()
-        } catch .directoryNotEmpty {
-          do throws(Errno) {
-            pending += try children(of: place, by: caller)
-          } catch .noSuchFileOrDirectory, .notDirectory {
-            continue  // somebody else removed or replaced it
-          }
-        } catch .noSuchFileOrDirectory where pending.count > 1 {
-          pending.removeLast()  // somebody else removed it
         }
+        pending.removeLast()
+      } catch .directoryNotEmpty {
+        do throws(Errno) {
+          pending += try children(of: place, by: caller)
+        } catch .noSuchFileOrDirectory, .notDirectory {
+          continue  // somebody else removed or replaced it
+        }
+      } catch .noSuchFileOrDirectory where pending.count > 1 {
+        pending.removeLast()  // somebody else removed it
       }
     }
   }

@@ -56,19 +56,47 @@ extension FileSystem {
     return SpooledTemporaryFile(file, maximumSize: maximumSize)
   }
 
+  /// A directory in the tree, which is removed with everything in it, also what has no permissions.
+  ///
+  /// - Parameters:
+  ///   - directory: where in the tree.
+  ///   - cleanup: when it is removed.
+  /// - Throws: `notFound`, `notADirectory`, `permissionDenied`, `noSpace`, `invalidName`.
+  public func temporaryDirectory(
+    in directory: FilePath = "/", prefix: NameAffix = TemporaryLocation.prefix, suffix: NameAffix = "",
+    permissions: FilePermissions = .ownerReadWriteExecute, cleanup: TemporaryDirectory.Cleanup = .onScopeExit
+  ) throws(TemporaryFileError) -> TemporaryDirectory {
+    let caller = Caller.current()
+    let made = try withUnusedPlace(in: directory, prefix, suffix, by: caller) { (name, place, path) throws(Errno) in
+      let inode = try makeDirectory(name, in: place.parent, mode: UInt32(permissions.rawValue), by: caller)
+      return TreeDirectory(self, inode, at: place, path: path)
+    }
+    return TemporaryDirectory(made, cleanup: cleanup, ignoringCleanupErrors: false)
+  }
+
   private func makeNamedTreeFile(
     in directory: FilePath, _ prefix: NameAffix, _ suffix: NameAffix, _ permissions: FilePermissions,
     threshold: SpoolConfiguration.Threshold?
   ) throws(TemporaryFileError) -> TreeFile {
     let caller = Caller.current()
+    return try withUnusedPlace(in: directory, prefix, suffix, by: caller) { (name, place, path) throws(Errno) in
+      let inode = try create(
+        name, in: place.parent, mode: UInt32(permissions.rawValue), exclusive: true, by: caller)
+      if let threshold { setThreshold(threshold, of: inode) }
+      return TreeFile(self, inode, by: caller, at: place, path: path)
+    }
+  }
+
+  private func withUnusedPlace<Made>(
+    in directory: FilePath, _ prefix: NameAffix, _ suffix: NameAffix, by caller: Caller,
+    _ make: (UnsafeRawBufferPointer, Place, FilePath) throws(Errno) -> Made
+  ) throws(TemporaryFileError) -> Made {
     let parent = try wrapTemporary(directory) { () throws(Errno) in try resolve(directory, by: caller) }
     let template = try NameTemplate(prefix: prefix, suffix: suffix, for: Creation.operation)
     return try template.withUnusedName(for: Creation.operation, in: directory) { (name) throws(Errno) in
       let bytes = UnsafeRawBufferPointer(start: name, count: strlen(name))
-      let inode = try create(bytes, in: parent, mode: UInt32(permissions.rawValue), exclusive: true, by: caller)
-      if let threshold { setThreshold(threshold, of: inode) }
       let path = FilePath(root: "/", directory.components).appending(FilePath(platformString: name).components)
-      return TreeFile(self, inode, by: caller, at: Place(parent: parent, name: Array(bytes)), path: path)
+      return try make(bytes, Place(parent: parent, name: Array(bytes)), path)
     }
   }
 

@@ -65,3 +65,34 @@ final class TreeFile: FileBacking {
     if removing { try remove() }
   }
 }
+
+/// A temporary directory of a tree.
+final class TreeDirectory: DirectoryBacking {
+  let path: FilePath
+  private let fileSystem: FileSystem
+  private let inode: Inode
+  private let place: FileSystem.Place
+
+  init(_ fileSystem: FileSystem, _ inode: Inode, at place: FileSystem.Place, path: FilePath) {
+    self.fileSystem = fileSystem
+    self.inode = inode
+    self.place = place
+    self.path = path
+  }
+
+  /// Everything in it goes, whatever its permissions: the tree is this process's, and so is the directory.
+  func remove() throws(TemporaryFileError) {
+    do throws(Errno) {
+      let caller = Caller.local(user: 0, group: 0)
+      let found = try place.withName { name throws(Errno) in
+        try fileSystem.lookup(name, in: place.parent, by: caller)
+      }
+      // Another one that took the name stays.
+      if found === inode { try fileSystem.removeAll(at: place, by: caller) }
+    } catch .noSuchFileOrDirectory {
+      // Somebody else removed it.
+    } catch {
+      throw TemporaryFileError(.cleanupFailed, operation: "remove", path: path, errno: error)
+    }
+  }
+}

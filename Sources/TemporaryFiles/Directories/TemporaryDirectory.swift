@@ -4,10 +4,12 @@ public import SystemPackage
 /// A directory that is removed with everything in it when its owner is done with it: Python's
 /// `tempfile.TemporaryDirectory`.
 ///
-///     var directory = try TemporaryDirectory(prefix: "build-")
-///     let log = directory.path.appending("log")
-///     …
-///     try directory.cleanup()          // or let it go out of scope, which removes it without a word
+/// ```swift
+/// var directory = try TemporaryDirectory(prefix: "build-")
+/// let log = directory.path.appending("log")
+/// …
+/// try directory.cleanup()  // or let it go out of scope, which removes it without a word
+/// ```
 ///
 /// It goes when ``cleanup()`` is called, when the value goes out of scope, and when the process ends by `exit` or by
 /// returning from `main`. It stays if the process is killed (SIGKILL), aborts, ends by a signal that is not handled or by
@@ -42,7 +44,9 @@ public struct TemporaryDirectory: ~Copyable, Sendable {
     didSet { updateRegistration() }
   }
 
-  private let identity: FileIdentity
+  /// nil in a tree.
+  private let identity: FileIdentity?
+  private let backing: (any DirectoryBacking)?
   private var registration: ExitCleanup.Token?
 
   /// Makes a directory with a new name, which only its owner may enter. The corresponding system call is mkdir(2).
@@ -68,21 +72,36 @@ public struct TemporaryDirectory: ~Copyable, Sendable {
         errno: error, operation: "make a temporary directory in", path: path.removingLastComponent())
     }
     self.path = path
+    backing = nil
     ignoresCleanupErrors = ignoringCleanupErrors
     cleanupPolicy = cleanup
     updateRegistration()
   }
 
+  /// A directory that lives in a tree.
+  package init(_ backing: any DirectoryBacking, cleanup: Cleanup, ignoringCleanupErrors: Bool) {
+    path = backing.path
+    identity = nil
+    self.backing = backing
+    ignoresCleanupErrors = ignoringCleanupErrors
+    cleanupPolicy = cleanup
+  }
+
   deinit {
+    guard cleanupPolicy == .onScopeExit, !isRemoved else { return }
     // In a forked process it is the parent's.
-    guard cleanupPolicy == .onScopeExit, !isRemoved, let registration, ExitCleanup.isOwn(registration) else { return }
-    _ = try? TreeRemoval.remove(path, identity)
-    ExitCleanup.unregister(registration)
+    if let registration, !ExitCleanup.isOwn(registration) { return }
+    try? remove()
+    if let registration { ExitCleanup.unregister(registration) }
+  }
+
+  private func remove() throws(TemporaryFileError) {
+    if let backing { try backing.remove() } else if let identity { try TreeRemoval.remove(path, identity) }
   }
 
   private mutating func updateRegistration() {
     let isWanted = cleanupPolicy == .onScopeExit && !isRemoved
-    if isWanted, registration == nil {
+    if isWanted, registration == nil, let identity {
       registration = ExitCleanup.register(.directory(path, identity))
     } else if !isWanted, let token = registration {
       ExitCleanup.unregister(token)
@@ -102,7 +121,7 @@ public struct TemporaryDirectory: ~Copyable, Sendable {
   public mutating func cleanup() throws(TemporaryFileError) {
     guard !isRemoved else { return }
     do throws(TemporaryFileError) {
-      try TreeRemoval.remove(path, identity)
+      try remove()
     } catch {
       if ignoresCleanupErrors { return }
       throw error
@@ -116,11 +135,12 @@ public struct TemporaryDirectory: ~Copyable, Sendable {
   /// - Returns: the path.
   /// - Throws: `notFound` if the directory has been removed; `replaced` if something else has taken its name.
   public mutating func keep() throws(TemporaryFileError) -> FilePath {
-    let current = try wrap("keep", path) { () throws(Errno) in
+    let isReplaced = try wrap("keep", path) { () throws(Errno) in
       guard !isRemoved else { throw .noSuchFileOrDirectory }
-      return try FileIdentity(at: path)
+      guard let identity else { return false }
+      return try FileIdentity(at: path) != identity
     }
-    guard current == identity else { throw TreeRemoval.replaced(path, "keep") }
+    if isReplaced { throw TreeRemoval.replaced(path, "keep") }
     cleanupPolicy = .never
     return path
   }

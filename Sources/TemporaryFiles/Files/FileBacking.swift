@@ -16,3 +16,10 @@ package protocol FileBacking: AnyObject, Sendable {
   /// Ends the use of the file, and takes its name away if asked to. Only the first call counts.
   func close(removing: Bool) throws(Errno)
 }
+
+/// A temporary directory that lives somewhere else than on the host, such as in a tree in this process.
+package protocol DirectoryBacking: AnyObject, Sendable {
+  var path: FilePath { get }
+  /// Removes it with everything in it, if it still is there.
+  func remove() throws(TemporaryFileError)
+}

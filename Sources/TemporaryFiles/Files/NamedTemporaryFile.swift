@@ -12,8 +12,9 @@ public import SystemPackage
 /// try file.close()  // and it is gone
 /// ```
 ///
-/// The name is removed by ``close()`` and when the value is dropped; ``cleanup-swift.property`` says otherwise. A file that
-/// somebody else removed is no error, and one that took its name is left alone.
+/// The name is removed by ``close()``, when the value is dropped, and when the process ends by `exit` or by returning from
+/// `main`, unless ``cleanup-swift.property`` says otherwise. It stays if the process is killed. A file that somebody else
+/// removed is no error, and one that took its name is left alone.
 public struct NamedTemporaryFile: ByteFile, ~Copyable {
   /// When the file is removed: Python's `delete` and `delete_on_close`.
   public enum Cleanup: Sendable, Hashable {
@@ -27,12 +28,15 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   }
 
   /// When the file is removed. It can be changed as long as the file is there.
-  public var cleanup: Cleanup
+  public var cleanup: Cleanup {
+    didSet { updateRegistration() }
+  }
 
   var channel: Channel
   let identity: FileIdentity?
   /// Whether the name may still be there.
   private var hasName = true
+  private var registration: ExitCleanup.Token?
 
   /// A new empty file.
   ///
@@ -56,6 +60,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
     channel = Channel(
       .descriptor(file), buffer: FileBuffer(buffering, standard: 0), maximumSize: maximumSize)
     self.cleanup = cleanup
+    updateRegistration()
   }
 
   /// A file that lives in a tree.
@@ -71,8 +76,21 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
     if cleanup == .never {
       try? channel.flush()
       try? channel.backing?.close(removing: false)
-    } else {
+    } else if hasName {
+      // In a forked process it is the parent's.
+      if let registration, !ExitCleanup.isOwn(registration) { return }
       try? removeName()
+    }
+    if let registration { ExitCleanup.unregister(registration) }
+  }
+
+  private mutating func updateRegistration() {
+    let isWanted = cleanup != .never && hasName
+    if isWanted, registration == nil, let identity {
+      registration = ExitCleanup.register(.file(path, identity))
+    } else if !isWanted, let token = registration {
+      ExitCleanup.unregister(token)
+      registration = nil
     }
   }
 
@@ -159,6 +177,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   public mutating func remove() throws(TemporaryFileError) {
     do throws(Errno) { try removeName() } catch { throw failure(error, "remove") }
     hasName = false
+    updateRegistration()
   }
 
   /// Makes the file permanent: it is the caller's from now on. Also possible after ``close()``, where that kept the file.

@@ -1,11 +1,15 @@
 public import SpoolStorage
 public import SystemPackage
 
+// The variants without `async` are disfavoured: where one can wait, a body that does not would else take one of them, which
+// holds up the thread.
+
 /// Runs `body` with a file without a name, which is gone afterwards: Python's `with TemporaryFile(…) as file`.
 ///
 /// - Parameters: as ``TemporaryFile/init(in:prefix:suffix:permissions:buffering:maximumSize:)``.
 /// - Returns: what `body` returns.
 /// - Throws: what `body` throws, else ``TemporaryFileError`` from making and closing the file.
+@_disfavoredOverload
 public func withTemporaryFile<Result: ~Copyable>(
   in directory: FilePath? = nil, prefix: NameAffix = TemporaryLocation.prefix, suffix: NameAffix = "",
   permissions: FilePermissions = .ownerReadWrite, buffering: Buffering = .standard, maximumSize: Int64? = nil,
@@ -27,6 +31,7 @@ public func withTemporaryFile<Result: ~Copyable>(
 ///   may close the file, and it is still there until `body` ends.
 /// - Returns: what `body` returns.
 /// - Throws: what `body` throws, else ``TemporaryFileError`` from making, closing and removing the file.
+@_disfavoredOverload
 public func withNamedTemporaryFile<Result: ~Copyable>(
   in directory: FilePath? = nil, prefix: NameAffix = TemporaryLocation.prefix, suffix: NameAffix = "",
   permissions: FilePermissions = .ownerReadWrite, buffering: Buffering = .standard,
@@ -47,6 +52,7 @@ public func withNamedTemporaryFile<Result: ~Copyable>(
 /// - Parameters: as ``SpooledTemporaryFile/init(threshold:in:maximumSize:store:)``.
 /// - Returns: what `body` returns.
 /// - Throws: what `body` throws, else ``TemporaryFileError`` from making and closing the file.
+@_disfavoredOverload
 public func withSpooledTemporaryFile<Result: ~Copyable>(
   threshold: SpoolConfiguration.Threshold? = nil, in directory: FilePath? = nil, maximumSize: Int64? = nil,
   store: SpoolStore = .shared, _ body: (inout SpooledTemporaryFile) throws -> Result

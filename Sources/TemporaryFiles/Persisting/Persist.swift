@@ -21,10 +21,13 @@ extension NamedTemporaryFile {
     to target: FilePath, replacing: Bool = true, synchronize: Bool = false, permissions: FilePermissions? = nil,
     copying: Bool = true
   ) throws(TemporaryFileError) {
-    let target = try PersistTarget(target, replacing: replacing, synchronizing: synchronize)
+    try persist(to: target, PersistOptions(replacing, synchronize, permissions, copying: copying))
+  }
+
+  mutating func persist(to target: FilePath, _ options: PersistOptions) throws(TemporaryFileError) {
+    let target = try options.open(target)
     let staysInPlace = identity != nil && target.isNamed(by: path)
-    try channel.persist(
-      to: target, permissions, copying: copying, movingFrom: identity == nil ? nil : path, identity)
+    try channel.persist(to: target, options, movingFrom: identity == nil ? nil : path, identity)
     try didPersist(inPlace: staysInPlace)
   }
 }
@@ -41,8 +44,11 @@ extension TemporaryFile {
     to target: FilePath, replacing: Bool = true, synchronize: Bool = false, permissions: FilePermissions? = nil,
     copying: Bool = true
   ) throws(TemporaryFileError) {
-    try channel.persist(
-      to: PersistTarget(target, replacing: replacing, synchronizing: synchronize), permissions, copying: copying)
+    try persist(to: target, PersistOptions(replacing, synchronize, permissions, copying: copying))
+  }
+
+  mutating func persist(to target: FilePath, _ options: PersistOptions) throws(TemporaryFileError) {
+    try channel.persist(to: options.open(target), options)
     try close()
   }
 }
@@ -58,9 +64,33 @@ extension SpooledTemporaryFile {
   public mutating func persist(
     to target: FilePath, replacing: Bool = true, synchronize: Bool = false, permissions: FilePermissions? = nil
   ) throws(TemporaryFileError) {
-    try channel.persist(
-      to: PersistTarget(target, replacing: replacing, synchronizing: synchronize), permissions, copying: true)
+    try persist(to: target, PersistOptions(replacing, synchronize, permissions))
+  }
+
+  mutating func persist(to target: FilePath, _ options: PersistOptions) throws(TemporaryFileError) {
+    try channel.persist(to: options.open(target), options)
     try close()
+  }
+}
+
+/// How a file becomes permanent.
+struct PersistOptions: Sendable {
+  let isReplacing: Bool
+  let isSynchronizing: Bool
+  let permissions: FilePermissions?
+  let isCopying: Bool
+  /// Asked now and then while bytes are copied.
+  var isCancelled: @Sendable () -> Bool = { false }
+
+  init(_ replacing: Bool, _ synchronizing: Bool, _ permissions: FilePermissions?, copying: Bool = true) {
+    isReplacing = replacing
+    isSynchronizing = synchronizing
+    self.permissions = permissions
+    isCopying = copying
+  }
+
+  func open(_ target: FilePath) throws(TemporaryFileError) -> PersistTarget {
+    try PersistTarget(target, replacing: isReplacing, synchronizing: isSynchronizing)
   }
 }
 
@@ -69,16 +99,16 @@ extension Channel {
   ///
   /// - Parameter source: the file's own name, if it has one.
   func persist(
-    to target: consuming PersistTarget, _ permissions: FilePermissions?, copying: Bool,
-    movingFrom source: FilePath? = nil, _ identity: FileIdentity? = nil, isCancelled: () -> Bool = { false }
+    to target: borrowing PersistTarget, _ options: PersistOptions, movingFrom source: FilePath? = nil,
+    _ identity: FileIdentity? = nil
   ) throws(TemporaryFileError) {
     let path = target.path
     try wrap(PersistTarget.operation, path) { () throws(Errno) in try flush() }
     if let source, let identity { try Self.check(source, identity, before: path) }
     try wrap(PersistTarget.operation, path) { () throws(Errno) in
-      if try place(at: target, permissions, movingFrom: source) { return }
-      if !copying { throw .improperLink }
-      try copy(to: target, permissions, isCancelled)
+      if try place(at: target, options.permissions, movingFrom: source) { return }
+      if !options.isCopying { throw .improperLink }
+      try copy(to: target, options.permissions, options.isCancelled)
     }
   }
 
