@@ -20,6 +20,7 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.0.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
     .package(
@@ -34,7 +35,8 @@ let package = Package(
 
     // The bytes of one file, and the budget all files share.
     .target(
-      name: "SpoolStorage", dependencies: ["CSpoolSystem", systemPackage],
+      name: "SpoolStorage",
+      dependencies: ["CSpoolSystem", systemPackage, .product(name: "Crypto", package: "swift-crypto")],
       swiftSettings: settings),
     // Python's tempfile, in Swift.
     .target(
@@ -61,7 +63,7 @@ let package = Package(
       swiftSettings: settings),
 
     .testTarget(
-      name: "SpoolStorageTests", dependencies: ["SpoolStorage", "CSpoolSystem", systemPackage],
+      name: "SpoolStorageTests", dependencies: ["CHostCalls", "SpoolStorage", "CSpoolSystem", systemPackage],
       swiftSettings: settings),
     // Ends in ways that a test cannot, and runs as other users.
     .executableTarget(

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "CSpoolSystem.h"
 
+#include <string.h>
+
 int spool_open_unnamed_at(int directory, const char *path, mode_t mode) {
   return openat(directory, path, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
 }
@@ -8,6 +10,24 @@ int spool_open_unnamed_at(int directory, const char *path, mode_t mode) {
 int spool_open_unnamed(int directory) { return spool_open_unnamed_at(directory, ".", 0600); }
 
 int spool_fallocate(int file, int mode, off_t offset, off_t count) { return fallocate(file, mode, offset, count); }
+
+void *spool_map_secret(size_t size, int *is_wiped_on_fork) {
+  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return NULL;
+  if (mlock(memory, size) != 0 || madvise(memory, size, MADV_DONTDUMP) != 0) {
+    int error = errno;
+    munmap(memory, size);
+    errno = error;
+    return NULL;
+  }
+  *is_wiped_on_fork = madvise(memory, size, MADV_WIPEONFORK) == 0;
+  return memory;
+}
+
+void spool_unmap_secret(void *memory, size_t size) {
+  explicit_bzero(memory, size);
+  munmap(memory, size);
+}
 
 int spool_start_thread(void *(*body)(void *), void *argument) {
   pthread_attr_t attributes;

@@ -19,9 +19,11 @@ extension FileContent {
   /// - limits count what it holds on disk, counted anew with each change made through this object;
   /// - a write that fails may have written a part, as write(2).
   ///
-  /// - Throws: as `rollOver()`; the file is then in memory as before.
+  /// - Throws: as `rollOver()`; the file is then in memory as before. EOPNOTSUPP if the store encrypts what is on disk.
   /// - Complexity: O(bytes in memory), and O(1) from the second time on.
   public func exposeDescriptor() throws(Errno) -> CInt {
+    // Whoever had it would read and write what is encrypted.
+    if store.spillKey != nil { throw .notSupported }
     writerLock.lock()
     defer { writerLock.unlock() }
     if !isExposed { try expose() }

@@ -96,7 +96,7 @@ extension FileContent {
   /// Preconditions: in memory, `writerLock` held; readers may be at work.
   private func makeCopyOnDisk() throws(Errno) -> SpillFile {
     let directory = if let directory { directory } else { try store.spillTarget.open() }
-    let copy = try directory.makeFile()
+    let copy = try directory.makeFile(encryptedWith: store.spillKey)
     let size = size
     var end: Int64 = 0
     try table.forEach(in: 0..<Layout.largestFile) { (index, chunk, _) throws(Errno) in

@@ -14,6 +14,8 @@ enum Layout {
 
   static func roundedUpToPage(_ size: Int64) -> Int64 { (size + Int64(page) - 1) & ~Int64(page - 1) }
 
+  static func bytes(ofPage page: Int64) -> Range<Int64> { page << pageShift..<(page + 1) << pageShift }
+
   /// The pages that hold any of these bytes.
   static func pages(of bytes: Range<Int64>) -> Range<Int64> {
     bytes.isEmpty ? 0..<0 : (bytes.lowerBound >> pageShift)..<(((bytes.upperBound - 1) >> pageShift) + 1)

@@ -41,7 +41,9 @@ package final class SpillDirectory: Sendable {
   /// A new empty file without a name. A directory that has been removed and made anew is used again.
   ///
   /// - Throws: EMFILE, ENFILE, ENOSPC, ENOENT when the directory has been removed, and others of open(2).
-  func makeFile() throws(Errno) -> SpillFile { SpillFile(owning: try openFile()) }
+  func makeFile(encryptedWith key: SpillKey?) throws(Errno) -> SpillFile {
+    SpillFile(owning: try openFile(), encryptedWith: key)
+  }
 
   private func openFile() throws(Errno) -> Int32 {
     do throws(Errno) {

@@ -5,17 +5,31 @@ internal import SystemPackage
 /// The file on disk that a spooled file continues in. It has no name, so it vanishes with the last reference and with
 /// the process; it is sparse, and its offsets are those of the spooled file.
 ///
-/// All disk I/O of the storage is in this type.
+/// All disk I/O of the storage is in this type, and it alone knows whether what is on disk is encrypted
+/// (`SpillFile+Encryption.swift`). Any number of threads may read while one changes the file.
 final class SpillFile: Sendable {
   let file: Int32
+  /// nil where the bytes are on disk as they are.
+  private let seals: PageSeals?
 
-  /// Takes over the descriptor.
-  init(owning file: Int32) { self.file = file }
+  /// Takes over the descriptor of an empty file.
+  init(owning file: Int32, encryptedWith key: SpillKey? = nil) {
+    self.file = file
+    seals = key.map { PageSeals(key: $0) }
+  }
 
   deinit { close(file) }
 
   /// Reads until `buffer` is full or the file ends. The corresponding C function is `pread`.
+  ///
+  /// - Throws: EIO for what is not what was written, if the file is encrypted; ENOKEY then in a forked child.
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
+    if let seals { return try readEncrypted(seals, into: buffer, at: offset) }
+    return try readDisk(into: buffer, at: offset)
+  }
+
+  /// Reads what is on disk.
+  func readDisk(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
     guard let base = buffer.baseAddress else { return 0 }
     var done = 0
     while done < buffer.count {
@@ -28,18 +42,29 @@ final class SpillFile: Sendable {
 
   /// Writes all of `bytes`, or throws with part of them written. The corresponding C function is `pwrite`.
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
-    guard let base = bytes.baseAddress else { return }
+    if let seals { return try writeEncrypted(seals, bytes, at: offset) }
     var done = 0
-    while done < bytes.count {
-      let count = try retryingInterrupts { pwrite(file, base + done, bytes.count - done, off_t(offset) + done) }
-      // Not specified for regular files; going on would never end.
-      if count == 0 { throw .ioError }
-      done += count
-    }
+    while done < bytes.count { try writeDisk(bytes, at: offset, done: &done) }
+  }
+
+  /// Writes some of what follows the first `done` of `bytes` to disk, and adds it to `done`.
+  func writeDisk(_ bytes: UnsafeRawBufferPointer, at offset: Int64, done: inout Int) throws(Errno) {
+    let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
+    let position = off_t(offset) + done
+    let count = try retryingInterrupts { pwrite(file, rest.baseAddress, rest.count, position) }
+    // Not specified for regular files; going on would never end.
+    if count == 0 { throw .ioError }
+    done += count
   }
 
   /// The corresponding C function is `ftruncate`.
   func resize(to size: Int64) throws(Errno) {
+    if let seals { return try resizeEncrypted(seals, to: size) }
+    try resizeDisk(to: size)
+  }
+
+  /// Sets the size of what is on disk.
+  func resizeDisk(to size: Int64) throws(Errno) {
     try retryingInterrupts { ftruncate(file, off_t(size)) }
   }
 
@@ -60,12 +85,18 @@ final class SpillFile: Sendable {
   /// - Parameter size: the end of the data. The file does not become longer than that.
   func punchHole(_ range: Range<Int64>, size: Int64) throws(Errno) {
     guard !range.isEmpty else { return }
+    if let seals { return try punchEncrypted(seals, range) }
     do throws(Errno) {
-      try changeSpace(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range)
+      try freeDisk(range)
     } catch {
       if error != .notSupported { throw error }
       try writeZeros(range.clamped(to: 0..<size))
     }
+  }
+
+  /// Frees the disk space of the range.
+  func freeDisk(_ range: Range<Int64>) throws(Errno) {
+    try changeSpace(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range)
   }
 
   /// Makes the range read as zeros and takes disk space for it where the filesystem can. The corresponding C function
@@ -73,6 +104,7 @@ final class SpillFile: Sendable {
   ///
   /// - Parameter size: the end of the data. The file does not become longer than that.
   func zero(_ range: Range<Int64>, size: Int64) throws(Errno) {
+    if let seals { return try zeroEncrypted(seals, range) }
     do throws(Errno) {
       try changeSpace(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, range)
     } catch {
@@ -88,17 +120,21 @@ final class SpillFile: Sendable {
   }
 
   private func writeZeros(_ range: Range<Int64>) throws(Errno) {
-    let zeros = UnsafeRawBufferPointer(start: Self.zeros, count: Layout.chunk)
     var offset = range.lowerBound
     while offset < range.upperBound {
       let count = min(Int64(Layout.chunk), range.upperBound - offset)
-      try write(UnsafeRawBufferPointer(rebasing: zeros[..<Int(count)]), at: offset)
+      try write(Self.zeros(Int(count)), at: offset)
       offset += count
     }
   }
 
+  /// At most a chunk of zeros.
+  static func zeros(_ count: Int) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(start: zeroChunk, count: Layout.chunk)[..<count])
+  }
+
   /// Never written to and never freed, so any thread may read it.
-  private nonisolated(unsafe) static let zeros: UnsafeRawPointer = {
+  private nonisolated(unsafe) static let zeroChunk: UnsafeRawPointer = {
     UnsafeRawPointer(calloc(1, Layout.chunk))
   }()
 }

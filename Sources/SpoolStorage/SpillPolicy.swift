@@ -24,17 +24,27 @@ public struct SpoolConfiguration: Sendable {
   /// Bytes of file data in memory and on disk together, counted in pages of 4 KiB as tmpfs does for `size=`. nil: no
   /// limit of its own.
   public var sizeLimit: Int64?
+  /// Whether what goes to disk is encrypted and authenticated (AES-256-GCM), with a random key that only this process
+  /// has, in memory that is never swapped out, and that is overwritten when the store and its files are gone. Somebody
+  /// who reads the disk later learns how large the files were and nothing else, and what was changed on disk is never
+  /// read: it gives EIO. It protects from nobody who reads this process's memory, nor what the system swaps out of it.
+  ///
+  /// It takes 24 bytes of memory for each page of 4 KiB on disk, which count as `SpoolStore.Usage.sealBytes` and not
+  /// against the memory budget. A forked child cannot use files on disk: it gets ENOKEY. `exposeDescriptor()` gives
+  /// EOPNOTSUPP.
+  public var encryptsSpill: Bool
 
   /// Creates a configuration; every argument has the default that its property tells.
   public init(
     threshold: Threshold? = nil, memoryBudget: Int64? = nil, spillDirectory: FilePath? = nil,
-    spillCapacity: Int64? = nil, sizeLimit: Int64? = nil
+    spillCapacity: Int64? = nil, sizeLimit: Int64? = nil, encryptsSpill: Bool = false
   ) {
     self.threshold = threshold
     self.memoryBudget = memoryBudget
     self.spillDirectory = spillDirectory
     self.spillCapacity = spillCapacity
     self.sizeLimit = sizeLimit
+    self.encryptsSpill = encryptsSpill
   }
 
   /// A configuration with the defaults filled in: what a store works with.
@@ -49,14 +59,17 @@ public struct SpoolConfiguration: Sendable {
     public let spillCapacity: Int64?
     /// Bytes of file data, in whole pages; nil when there is no limit.
     public let sizeLimit: Int64?
+    /// Whether what goes to disk is encrypted.
+    public let encryptsSpill: Bool
   }
 
-  func resolved(spillDirectory: FilePath?) -> Resolved {
+  func resolved(spillDirectory: FilePath?, isEncrypting: Bool) -> Resolved {
     let budget = max(0, memoryBudget ?? usableMemory() / 4)
     let standard = spillCapacity == 0 ? Threshold.unlimited : .bytes(min(64 << 20, budget / 2))
     return Resolved(
       threshold: threshold ?? standard, memoryBudget: budget, spillDirectory: spillDirectory,
-      spillCapacity: spillCapacity.map { max(0, $0) }, sizeLimit: sizeLimit.map { max(0, $0) })
+      spillCapacity: spillCapacity.map { max(0, $0) }, sizeLimit: sizeLimit.map { max(0, $0) },
+      encryptsSpill: isEncrypting)
   }
 
   /// Opens the directory asked for, or the first of the default ones that is usable.

@@ -19,6 +19,8 @@ public final class SpoolStore: Sendable {
   let canSpill: Bool
   /// The threshold of files that bring none.
   let largestInMemory: Int64
+  /// What encrypts the files on disk, wherever they are; nil: nothing does.
+  let spillKey: SpillKey?
   let pool = ChunkPool()
   let candidates = Candidates()
   /// Bytes that files hold in memory.
@@ -52,23 +54,31 @@ public final class SpoolStore: Sendable {
   /// Opens the spill directory. Threads start when they are first needed.
   ///
   /// - Throws: what opening and using the spill directory gives: ENOENT, ENOTDIR, EACCES, EROFS, ENOSPC and others.
-  ///   With a `spillCapacity` of 0 no directory is opened.
+  ///   With a `spillCapacity` of 0 no directory is opened. With `encryptsSpill` also ENOMEM or EPERM, when the process
+  ///   may not lock a page of memory (RLIMIT_MEMLOCK).
   public convenience init(_ configuration: SpoolConfiguration = .init()) throws(Errno) {
-    self.init(configuration, directory: try configuration.openSpillDirectory())
+    try self.init(configuration, directory: try configuration.openSpillDirectory())
   }
 
-  convenience init(_ configuration: SpoolConfiguration, directory: SpillDirectory?) {
-    self.init(configuration, spillingTo: directory.map { .directory($0) } ?? .nowhere)
+  convenience init(_ configuration: SpoolConfiguration, directory: SpillDirectory?) throws(Errno) {
+    self.init(
+      configuration, spillingTo: directory.map { .directory($0) } ?? .nowhere,
+      encryptingWith: configuration.encryptsSpill ? try SpillKey() : nil)
   }
 
   /// A store that looks for its spill directory only when a file goes there.
-  package init(_ configuration: SpoolConfiguration, spillingTo target: SpillTarget) {
+  ///
+  /// - Parameter key: whatever the configuration says, only with a key is anything encrypted.
+  package init(
+    _ configuration: SpoolConfiguration, spillingTo target: SpillTarget, encryptingWith key: SpillKey? = nil
+  ) {
     let directory: SpillDirectory? = if case .directory(let directory) = target { directory } else { nil }
-    let resolved = configuration.resolved(spillDirectory: directory?.path)
+    let resolved = configuration.resolved(spillDirectory: directory?.path, isEncrypting: key != nil)
     self.configuration = resolved
     spillTarget = target
     canSpill = !target.isNowhere
     largestInMemory = resolved.threshold.largestInMemory
+    spillKey = key
     spillDirectoryIsMemoryBacked = directory?.isMemoryBacked ?? false
     memory = Quota(limit: resolved.memoryBudget)
     data = Quota(limit: (resolved.sizeLimit ?? .max) >> Layout.pageShift)
@@ -107,6 +117,8 @@ public final class SpoolStore: Sendable {
     public var poolBytes: Int64
     /// Bytes of the pool that no file uses and that go back to the system when idle.
     public var idlePoolBytes: Int64
+    /// Bytes of memory for what opens the encrypted pages on disk; they do not count against the memory budget.
+    public var sealBytes: Int64
   }
 
   /// What the files use now.
@@ -119,7 +131,8 @@ public final class SpoolStore: Sendable {
       rollovers: counters.rollovers.load(ordering: .relaxed),
       rolloverBytes: counters.rolloverBytes.load(ordering: .relaxed),
       failedRollovers: counters.failedRollovers.load(ordering: .relaxed),
-      poolBytes: pool.mappedBytes, idlePoolBytes: pool.idleBytes)
+      poolBytes: pool.mappedBytes, idlePoolBytes: pool.idleBytes,
+      sealBytes: spillKey?.sealBytes.load(ordering: .relaxed) ?? 0)
   }
 
   /// Bytes that can still be written to the spill directory's filesystem, at most a second old; 0 when nothing is ever

@@ -24,9 +24,10 @@ import Testing
   }
 
   /// Everything at once on a few files. Each offset only ever holds its own pattern or zeros.
-  @Test func `readers, writers, cuts, holes and moves keep every byte`() throws {
+  @Test(arguments: [false, true])
+  func `readers, writers, cuts, holes and moves keep every byte`(encrypts: Bool) throws {
     let seed = SeededGenerator.testSeed()
-    let store = try makeStore(threshold: .bytes(600_000), budget: 3 << 20)
+    let store = try makeStore(threshold: .bytes(600_000), budget: 3 << 20, encrypts: encrypts)
     let complaints = Complaints()
     do {
       let files = (0..<4).map { _ in FileContent(store: store) }
@@ -84,9 +85,10 @@ import Testing
     }
   }
 
-  @Test func `many writers never exceed the budget, and lose nothing`() throws {
+  @Test(arguments: [false, true])
+  func `many writers never exceed the budget, and lose nothing`(encrypts: Bool) throws {
     let budget: Int64 = 6 << 20
-    let store = try makeStore(budget: budget)
+    let store = try makeStore(budget: budget, encrypts: encrypts)
     let highest = Atomic<Int64>(0)
     let complaints = Complaints()
     runThreads(6) { number in
@@ -116,8 +118,9 @@ import Testing
     expectNothingUsed(store)
   }
 
-  @Test func `appends from many threads all arrive, once`() throws {
-    let file = FileContent(store: try makeStore(threshold: .bytes(300_000)))
+  @Test(arguments: [false, true])
+  func `appends from many threads all arrive, once`(encrypts: Bool) throws {
+    let file = FileContent(store: try makeStore(threshold: .bytes(300_000), encrypts: encrypts))
     let complaints = Complaints()
     runThreads(4) { number in
       for _ in 0..<1000 {

@@ -51,13 +51,14 @@ import Testing
     }
   }
 
-  @Test func `a disk that takes only part of a move or a write changes nothing`() async {
-    await #expect(processExitsWith: .success) {
+  @Test(arguments: [false, true])
+  func `a disk that takes only part of a move or a write changes nothing`(encrypts: Bool) async {
+    await #expect(processExitsWith: .success) { [encrypts = encrypts as Bool] in
       // Beyond this size the kernel refuses to write: the move fails in its middle.
       signal(SIGXFSZ, SIG_IGN)
-      var limit = rlimit(rlim_cur: 300_000, rlim_max: 300_000)
+      var limit = rlimit(rlim_cur: 299_008, rlim_max: 299_008)
       setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit)
-      let store = try makeStore()
+      let store = try makeStore(encrypts: encrypts)
       let file = FileContent(store: store)
       try file.write(pattern(200_000), at: 0)
       try file.write(pattern(200_000, at: 200_000), at: 200_000)
@@ -72,10 +73,10 @@ import Testing
       #expect(throws: Errno.fileTooLarge) { try file.write(pattern(250_000, tag: 9), at: 90_000) }
       #expect(file.size == 250_000)
       #expect(before == (file.allocatedBytes, try file.seekHole(from: 0), try file.seekData(from: 110_000)))
-      #expect(throws: Errno.fileTooLarge) { try file.resize(to: 300_001) }
+      #expect(throws: Errno.fileTooLarge) { try file.resize(to: 299_009) }
       #expect(file.size == 250_000)
-      try file.resize(to: 300_000)
-      var expected = pattern(250_000) + [UInt8](repeating: 0, count: 50_000)
+      try file.resize(to: 299_008)
+      var expected = pattern(250_000) + [UInt8](repeating: 0, count: 49_008)
       expected.replaceSubrange(100_000..<200_000, with: [UInt8](repeating: 0, count: 100_000))
       try expect(file, reads: expected, asking: 400_000)
     }
@@ -87,7 +88,7 @@ import Testing
     let path = scratch.path.string
     await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String, unnamed = unnamed as Bool] in
       let directory = try SpillDirectory(FilePath(path), unnamed: unnamed)
-      let store = SpoolStore(
+      let store = try SpoolStore(
         SpoolConfiguration(threshold: .bytes(1 << 30), memoryBudget: 1 << 30), directory: directory)
       let file = FileContent(store: store)
       for index in 0..<Int64(64) { try file.write(pattern(1 << 20, at: index << 20), at: index << 20) }
@@ -131,13 +132,13 @@ import Testing
     }
   }
 
-  @Test(.enabled(if: geteuid() == 0, "mounting needs root"))
-  func `a full disk changes nothing, and what is freed is usable`() async {
+  @Test(.enabled(if: geteuid() == 0, "mounting needs root"), arguments: [false, true])
+  func `a full disk changes nothing, and what is freed is usable`(encrypts: Bool) async {
     let scratch = ScratchDirectory()
     let path = scratch.path.string
-    await #expect(processExitsWith: .success) { [path = path as String] in
+    await #expect(processExitsWith: .success) { [path = path as String, encrypts = encrypts as Bool] in
       #expect(mount("tmpfs", path, "tmpfs", 0, "size=1m") == 0)
-      let store = try makeStore(threshold: .bytes(600_000), directory: FilePath(path))
+      let store = try makeStore(threshold: .bytes(600_000), directory: FilePath(path), encrypts: encrypts)
       // The store holds the directory; no mount stays behind, whatever comes.
       #expect(umount2(path, Int32(MNT_DETACH)) == 0)
       #expect(store.spillDirectoryIsMemoryBacked)

@@ -3,11 +3,11 @@ import SystemPackage
 import Testing
 
 @Suite struct LimitTests {
-  @Test(arguments: [SpoolConfiguration.Threshold.unlimited, .bytes(0), .bytes(50_000)])
+  @Test(arguments: [SpoolConfiguration.Threshold.unlimited, .bytes(0), .bytes(50_000)], [false, true])
   func `at the size limit nothing changes, and freed space is usable at once`(
-    threshold: SpoolConfiguration.Threshold
+    threshold: SpoolConfiguration.Threshold, encrypts: Bool
   ) throws {
-    let store = try makeStore(threshold: threshold, limit: 25 * 4096)
+    let store = try makeStore(threshold: threshold, limit: 25 * 4096, encrypts: encrypts)
     let file = FileContent(store: store)
     let other = FileContent(store: store)
     try other.write(pattern(5 * 4096), at: 0)
@@ -30,8 +30,9 @@ import Testing
     #expect(store.usage.dataBytes == 25 * 4096)
   }
 
-  @Test func `at the spill capacity files stay as and where they are`() throws {
-    let store = try makeStore(threshold: .bytes(100_000), capacity: 50 * 4096)
+  @Test(arguments: [false, true])
+  func `at the spill capacity files stay as and where they are`(encrypts: Bool) throws {
+    let store = try makeStore(threshold: .bytes(100_000), capacity: 50 * 4096, encrypts: encrypts)
     let onDisk = FileContent(store: store)
     try onDisk.write(pattern(30 * 4096), at: 0)
     #expect(onDisk.isRolledOver)

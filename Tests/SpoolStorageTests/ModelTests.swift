@@ -51,11 +51,13 @@ private let hasTmpfs = {
     .unlimited, .bytes(0), .bytes(5000), .bytes(40_000), .bytes(100_000), .bytes(300_000),
   ]
 
-  @Test(.enabled(if: hasTmpfs, "/dev/shm is no tmpfs"), arguments: thresholds)
-  func `any sequence of operations gives what tmpfs gives`(threshold: SpoolConfiguration.Threshold) throws {
+  @Test(.enabled(if: hasTmpfs, "/dev/shm is no tmpfs"), arguments: thresholds, [false, true])
+  func `any sequence of operations gives what tmpfs gives`(
+    threshold: SpoolConfiguration.Threshold, encrypts: Bool
+  ) throws {
     let seed = SeededGenerator.testSeed()
     var random = SeededGenerator(seed: seed)
-    let store = try makeStore()
+    let store = try makeStore(encrypts: encrypts)
     for round in 0..<40 {
       let file = FileContent(store: store, threshold: threshold)
       let model = KernelFile()

@@ -5,18 +5,17 @@ import Testing
 @Suite struct SparseTests {
   private static let tebibyte: Int64 = 1 << 40
 
-  @Test(arguments: [false, true])
-  func `a sparse file of 10 TiB costs nothing`(onDisk: Bool) throws {
-    let store = try makeStore()
-    let file = FileContent(store: store, threshold: onDisk ? .bytes(0) : .unlimited)
+  @Test(arguments: Place.allCases)
+  func `a sparse file of 10 TiB costs nothing`(place: Place) throws {
+    let file = FileContent(store: try place.makeStore(), threshold: place.threshold)
     guard try resize(file, to: 10 * Self.tebibyte) else { return }
     #expect(file.allocatedBytes == 0)
     try file.write([1, 2, 3], at: 10 * Self.tebibyte - 3)
     try file.write([4], at: 5 * Self.tebibyte)
-    #expect(file.isRolledOver == onDisk)
+    #expect(file.isRolledOver == place.isDisk)
     #expect(file.size == 10 * Self.tebibyte)
     #expect(file.allocatedBytes == 2 * 4096)
-    #expect(file.bytesInMemory == (onDisk ? 0 : 2 * 65_536))
+    #expect(file.bytesInMemory == (place.isDisk ? 0 : 2 * 65_536))
     #expect(try file.read(8, at: 10 * Self.tebibyte - 4) == [0, 1, 2, 3])
     #expect(try file.seekData(from: 0) == 5 * Self.tebibyte)
     #expect(try file.seekHole(from: 5 * Self.tebibyte) == 5 * Self.tebibyte + 4096)
@@ -38,8 +37,9 @@ import Testing
     }
   }
 
-  @Test func `holes survive the move to disk`() throws {
-    let store = try makeStore()
+  @Test(arguments: [false, true])
+  func `holes survive the move to disk`(encrypts: Bool) throws {
+    let store = try makeStore(encrypts: encrypts)
     let file = FileContent(store: store)
     try file.write(pattern(5000, at: 10_000), at: 10_000)
     try file.write(pattern(100_000, at: 1_000_000), at: 1_000_000)
@@ -65,9 +65,9 @@ import Testing
     #expect(store.usage.diskBytes == file.allocatedBytes)
   }
 
-  @Test(arguments: [false, true])
-  func `offsets beyond 4 GiB do not wrap`(onDisk: Bool) throws {
-    let file = FileContent(store: try makeStore(), threshold: onDisk ? .bytes(0) : .unlimited)
+  @Test(arguments: Place.allCases)
+  func `offsets beyond 4 GiB do not wrap`(place: Place) throws {
+    let file = FileContent(store: try place.makeStore(), threshold: place.threshold)
     for power in [31, 32, 33, 40] {
       let offset = (Int64(1) << power) - 5000
       try file.write(pattern(10_000, at: offset), at: offset)
@@ -80,8 +80,9 @@ import Testing
     #expect(try file.append([1]) == (1 << 40) + 5000)
   }
 
-  @Test func `what was never written reads as zeros in recycled memory`() throws {
-    let store = try makeStore()
+  @Test(arguments: [false, true])
+  func `what was never written reads as zeros in recycled memory`(encrypts: Bool) throws {
+    let store = try makeStore(encrypts: encrypts)
     for size in [1000, 40_000, 300_000] {
       // Fill memory that the next file gets.
       let dirty = FileContent(store: store)
@@ -103,9 +104,9 @@ import Testing
     }
   }
 
-  @Test(arguments: [false, true])
-  func `offsets that make no sense are refused`(onDisk: Bool) throws {
-    let file = FileContent(store: try makeStore(), threshold: onDisk ? .bytes(0) : .unlimited)
+  @Test(arguments: Place.allCases)
+  func `offsets that make no sense are refused`(place: Place) throws {
+    let file = FileContent(store: try place.makeStore(), threshold: place.threshold)
     try file.write(pattern(100), at: 0)
     #expect(throws: Errno.invalidArgument) { try file.write([1], at: -1) }
     #expect(throws: Errno.invalidArgument) { try file.read(1, at: -1) }

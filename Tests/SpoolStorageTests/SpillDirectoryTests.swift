@@ -5,13 +5,13 @@ import Testing
 @testable import SpoolStorage
 
 @Suite struct SpillDirectoryTests {
-  @Test(arguments: [true, false])
-  func `a spill file never has a name, with and without O_TMPFILE`(unnamed: Bool) throws {
+  @Test(arguments: [true, false], [true, false])
+  func `a spill file never has a name, with and without O_TMPFILE`(unnamed: Bool, encrypts: Bool) throws {
     let scratch = ScratchDirectory()
     let directory = try SpillDirectory(scratch.path, unnamed: unnamed)
     #expect(scratch.names == [])
-    let store = SpoolStore(
-      SpoolConfiguration(threshold: .bytes(10), memoryBudget: 1 << 20), directory: directory)
+    let store = try SpoolStore(
+      SpoolConfiguration(threshold: .bytes(10), memoryBudget: 1 << 20, encryptsSpill: encrypts), directory: directory)
     let file = FileContent(store: store)
     try file.write(pattern(100_000), at: 5)
     #expect(file.isRolledOver)

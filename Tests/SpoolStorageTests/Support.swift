@@ -120,11 +120,25 @@ let testSpillDirectory = FilePath(environmentValue("SPOOLFS_SPILL_DIR") ?? "/var
 /// A store for tests: what is not said is large.
 func makeStore(
   threshold: SpoolConfiguration.Threshold? = .bytes(1 << 30), budget: Int64 = 1 << 30, capacity: Int64? = nil,
-  limit: Int64? = nil, directory: FilePath = testSpillDirectory
+  limit: Int64? = nil, directory: FilePath = testSpillDirectory, encrypts: Bool = false
 ) throws(Errno) -> SpoolStore {
   try SpoolStore(
     SpoolConfiguration(
-      threshold: threshold, memoryBudget: budget, spillDirectory: directory, spillCapacity: capacity, sizeLimit: limit))
+      threshold: threshold, memoryBudget: budget, spillDirectory: directory, spillCapacity: capacity, sizeLimit: limit,
+      encryptsSpill: encrypts))
+}
+
+/// Where the bytes of a file are.
+enum Place: CaseIterable {
+  case memory, disk, encryptedDisk
+
+  var isDisk: Bool { self != .memory }
+  /// What keeps a file there.
+  var threshold: SpoolConfiguration.Threshold { isDisk ? .bytes(0) : .unlimited }
+
+  func makeStore() throws(Errno) -> SpoolStore {
+    try SpoolStorageTests.makeStore(encrypts: self == .encryptedDisk)
+  }
 }
 
 /// Fails unless a store whose files are all gone has everything back: at once, or when the background thread has
@@ -136,6 +150,7 @@ func expectNothingUsed(_ store: SpoolStore, sourceLocation: SourceLocation = #_s
   #expect(usage.diskBytes == 0, sourceLocation: sourceLocation)
   #expect(usage.dataBytes == 0, sourceLocation: sourceLocation)
   #expect(usage.spilledFiles == 0, sourceLocation: sourceLocation)
+  #expect(usage.sealBytes == 0, sourceLocation: sourceLocation)
   #expect(usage.idlePoolBytes <= usage.poolBytes, sourceLocation: sourceLocation)
 }
 

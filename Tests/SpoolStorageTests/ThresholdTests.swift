@@ -3,9 +3,11 @@ import SystemPackage
 import Testing
 
 @Suite struct ThresholdTests {
-  @Test(arguments: [1, 100, 4096, 5000, 32_768, 32_769, 65_536, 65_537, 200_000])
-  func `a file of exactly the threshold stays in memory, one byte more moves it`(threshold: Int64) throws {
-    let store = try makeStore(threshold: .bytes(threshold))
+  @Test(arguments: [1, 100, 4096, 5000, 32_768, 32_769, 65_536, 65_537, 200_000], [false, true])
+  func `a file of exactly the threshold stays in memory, one byte more moves it`(
+    threshold: Int64, encrypts: Bool
+  ) throws {
+    let store = try makeStore(threshold: .bytes(threshold), encrypts: encrypts)
     let file = FileContent(store: store)
     let bytes = pattern(Int(threshold))
     try file.write(bytes, at: 0)
@@ -58,8 +60,9 @@ import Testing
     #expect(allocated.size == 10_000)
   }
 
-  @Test func `a file on disk starts anew in memory when it is cut to nothing`() throws {
-    let store = try makeStore(threshold: .bytes(100))
+  @Test(arguments: [false, true])
+  func `a file on disk starts anew in memory when it is cut to nothing`(encrypts: Bool) throws {
+    let store = try makeStore(threshold: .bytes(100), encrypts: encrypts)
     let file = FileContent(store: store)
     try file.write(pattern(1000), at: 0)
     try file.resize(to: 50)

@@ -53,6 +53,13 @@ static inline void spool_advise_memory(void *memory, size_t size) {
   errno = before;
 }
 
+// Memory that is never swapped out and not in core dumps; NULL with errno if it cannot be locked. Sets whether the kernel
+// gives forked children zeros instead.
+void *spool_map_secret(size_t size, int *is_wiped_on_fork);
+
+// Overwrites the memory, which no optimiser leaves out, and gives it back.
+void spool_unmap_secret(void *memory, size_t size);
+
 // A detached thread that takes no signals, so that they go to the program's own threads. Returns 0 or an errno.
 // It names itself (spool_name_thread): a detached thread may have ended by the time its starter would.
 int spool_start_thread(void *(*body)(void *), void *argument);
