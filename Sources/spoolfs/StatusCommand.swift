@@ -41,7 +41,7 @@ struct StatusCommand: ParsableCommand {
   private static func details(_ numbers: MountStatus.Numbers) -> String {
     let disk =
       "\(bytes(numbers.disk_bytes))\(numbers.spill_capacity.map { " of " + bytes($0) } ?? "")"
-      + (numbers.spill_directory.map { " in \($0)" } ?? "")
+      + (numbers.spill_directory.map { " in \($0)" } ?? "") + (numbers.spill_encrypted == true ? ", encrypted" : "")
     return """
       memory     \(bytes(numbers.memory_bytes)) of \(bytes(numbers.memory_budget))
       disk       \(disk)
@@ -93,6 +93,7 @@ struct MountStatus {
     var spill_capacity, size_limit, threshold, inode_limit: Int64?
     var spill_directory: String?
     var spilled_files, rollovers, inodes, total_blocks, free_blocks: Int64
+    var spill_encrypted: Bool?
     var lifetime: String
   }
 

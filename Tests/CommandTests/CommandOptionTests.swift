@@ -66,11 +66,12 @@ extension CommandTests {
 
     @Test func knowOurOwnNames() throws {
       let settings = try settings(
-        "threshold=4m,memory=10%,spill_dir=/data/spill,spill_max=1t,inodes=7,lifetime=close,cache=none")
+        "threshold=4m,memory=10%,spill_dir=/data/spill,spill_max=1t,encrypt_spill,inodes=7,lifetime=close,cache=none")
       #expect(settings.threshold == .bytes(4 << 20))
       #expect(settings.memory == .percent(10))
       #expect(settings.spillDirectory == "/data/spill")
       #expect(settings.spillCapacity == .bytes(1 << 40))
+      #expect(settings.encryptsSpill)
       #expect(settings.inodes == 7)
       #expect(settings.lifetime == .close)
       #expect(settings.cache == MountOptions.Cache.none)
@@ -101,6 +102,7 @@ extension CommandTests {
       ("size", "-o size needs a value: size=…"),
       ("ro=1", "-o ro takes no value"),
       ("allow_other=1", "-o allow_other takes no value"),
+      ("encrypt_spill=1", "-o encrypt_spill takes no value"),
       ("mode=999", "-o mode: '999' is not a mode: write octal permission bits such as 0700 or 1777"),
       ("uid=root", "-o uid: 'root' is not a numeric id"),
       ("nr_inodes=50%", "-o nr_inodes: '50%' is not a count: write a number, or a number with k, m or g"),
@@ -138,8 +140,8 @@ extension CommandTests {
     @Test func everyOptionOfTheTreeIsKnownToBoth() throws {
       let options = [
         "--threshold", "unlimited", "--memory", "1g", "--spill-dir", "/var/tmp", "--spill-max", "0", "--size", "50%",
-        "--inodes", "1m", "--mode", "0750", "--lifetime", "close", "--cache", "writethrough", "--allow-other", "-o",
-        "ro",
+        "--inodes", "1m", "--mode", "0750", "--lifetime", "close", "--cache", "writethrough", "--allow-other",
+        "--encrypt-spill", "-o", "ro",
       ]
       let run = try #require(try SpoolCommand.parseAsRoot(["run"] + options + ["true"]) as? RunCommand)
       let mount = try #require(try SpoolCommand.parseAsRoot(["mount"] + options + ["/mnt"]) as? MountCommand)
@@ -149,6 +151,7 @@ extension CommandTests {
       #expect(settings.memory == .bytes(1 << 30))
       #expect(settings.spillDirectory == "/var/tmp")
       #expect(settings.spillCapacity == .bytes(0))
+      #expect(settings.encryptsSpill)
       #expect(settings.size == .percent(50))
       #expect(settings.inodes == 1 << 20)
       #expect(settings.mode == 0o750)

@@ -2,6 +2,20 @@ import Glibc
 import SystemPackage
 import Testing
 
+extension Sandbox {
+  /// What the process has in its spill files, which only it can open.
+  fileprivate func spilledBytes(of process: pid_t) -> [UInt8] {
+    FilePath("/proc/\(process)/fd").entries.flatMap { entry -> [UInt8] in
+      let link = FilePath("/proc/\(process)/fd/\(entry)")
+      var target = [CChar](repeating: 0, count: Int(PATH_MAX))
+      guard readlink(link.string, &target, target.count - 1) > 0,
+        FilePath(platformString: target).starts(with: spillDirectory)
+      else { return [] }
+      return link.bytes
+    }
+  }
+}
+
 extension CommandTests {
   /// What each option does to the tree; how options are read is tested without a mount.
   @Suite(.serialized, .timeLimit(.minutes(2))) struct Options {
@@ -96,6 +110,26 @@ extension CommandTests {
         }
         let byEnvironment = try await sandbox.spoolfs(["run", "--", "sh", "-c", script])
         #expect(byEnvironment.text == "\"spill_directory\":\"\(sandbox.spillDirectory)\"\n")
+      }
+    }
+
+    @Test func whatSpillsIsEncryptedWhenAsked() async throws {
+      let text = "nobody reads this on the disk"
+      try await Sandbox.with { sandbox in
+        for (options, isEncrypted) in [([], false), (["--encrypt-spill"], true), (["-o", "encrypt_spill"], true)] {
+          let command = ["mount", "--threshold=0"] + options + [sandbox.mountPoint.string]
+          try await sandbox.spoolfs(command).expect("")
+          try await sandbox.inMount("yes '\(text)' | head -c 300000 > file && sync file")
+          let server = try #require(sandbox.serverProcess)
+          let spilled = sandbox.spilledBytes(of: server)
+          #expect(spilled.count >= 300_000)
+          let readable = String(decoding: spilled, as: UTF8.self).contains(text)
+          #expect(readable == !isEncrypted, "\(options)")
+          try await sandbox.inMount("yes '\(text)' | head -c 300000 | cmp - file && echo same").expect("same\n")
+          let status = try await sandbox.spoolfs(["status", sandbox.mountPoint.string])
+          #expect(status.text.contains("\(sandbox.spillDirectory), encrypted\n") == isEncrypted)
+          try await sandbox.spoolfs(["unmount", sandbox.mountPoint.string]).expect("")
+        }
       }
     }
 

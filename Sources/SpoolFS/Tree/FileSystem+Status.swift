@@ -42,6 +42,8 @@ extension FileSystem {
     object["disk_bytes"] = .number(usage.diskBytes)
     object["spill_capacity"] = store.configuration.spillCapacity.map { .number($0) } ?? .null
     object["spill_directory"] = store.configuration.spillDirectory.map { .string($0.bytes) } ?? .null
+    object["spill_encrypted"] = .boolean(store.configuration.encryptsSpill)
+    object["seal_bytes"] = .number(usage.sealBytes)
     object["threshold"] =
       switch store.configuration.threshold {
       case .bytes(let bytes): .number(bytes)
@@ -118,6 +120,7 @@ struct JSONObject: Sendable {
     /// Bytes of UTF-8; what is not is written as lone surrogates U+DC80 to U+DCFF, Python's `surrogateescape`.
     case string([UInt8])
     case object(JSONObject)
+    case boolean(Bool)
     case null
   }
 
@@ -140,6 +143,7 @@ struct JSONObject: Sendable {
     case .number(let number): String(number)
     case .string(let bytes): quote(bytes)
     case .object(let object): object.json
+    case .boolean(let boolean): boolean ? "true" : "false"
     case .null: "null"
     }
   }

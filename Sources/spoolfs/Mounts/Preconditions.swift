@@ -1,5 +1,6 @@
 internal import CSpoolSystem
 internal import Glibc
+internal import SpoolStorage
 internal import SystemPackage
 
 /// What must be there before anything is mounted, each with its own message: libfuse alone would say "mount failed".
@@ -7,6 +8,7 @@ enum Preconditions {
   static func check(_ settings: Settings) throws(CommandFailure) {
     try checkDevice()
     try SpillDirectoryCheck.check(settings)
+    if settings.encryptsSpill { try checkLockedMemory() }
     guard geteuid() != 0 else { return }
     if settings.allowOther, !allowsOther() {
       throw CommandFailure(
@@ -28,6 +30,15 @@ enum Preconditions {
       throw CommandFailure(.noDevice, "/dev/fuse has no driver: load the kernel module (modprobe fuse)")
     case let error:
       throw CommandFailure(.noPermission, "cannot open /dev/fuse", error)
+    }
+  }
+
+  private static func checkLockedMemory() throws(CommandFailure) {
+    do throws(Errno) {
+      try SpillKey.check()
+    } catch {
+      throw CommandFailure(
+        .system, "cannot lock memory for the key of --encrypt-spill; 'ulimit -l' must leave room for 4 KiB", error)
     }
   }
 

@@ -29,6 +29,7 @@ struct OptionList {
     switch key {
     case "allow_other": settings.allowOther = true
     case "nonempty": settings.nonEmpty = true
+    case "encrypt_spill": settings.encryptsSpill = true
     case "xattr", "user_xattr": settings.extendedAttributes = true
     case "noxattr", "nouser_xattr": settings.extendedAttributes = false
     default: return false

@@ -9,6 +9,7 @@ struct Settings: Equatable, Sendable {
   var memory: SizeAmount?
   var spillDirectory: FilePath?
   var spillCapacity: SizeAmount?
+  var encryptsSpill = false
   var size: SizeAmount?
   /// 0 is no limit.
   var inodes: Int64?
@@ -32,6 +33,7 @@ extension Settings {
     storage.memoryBudget = self.memory?.resolved(memory: memory)
     storage.spillDirectory = spillDirectory
     storage.spillCapacity = spillCapacity?.resolved(memory: memory)
+    storage.encryptsSpill = encryptsSpill
     storage.sizeLimit = size?.resolved(memory: memory)
     // Private to its owner, or as /tmp is.
     let mode = mode ?? (allowOther ? 0o1777 : 0o700)

@@ -38,6 +38,15 @@ struct TreeOptions: ParsableArguments {
     transform: SizeAmount.init(parsing:))
   var spillCapacity: SizeAmount?
 
+  @Flag(
+    name: .customLong("encrypt-spill"),
+    help: ArgumentHelp(
+      """
+      Encrypt what goes to disk, with a key that only the serving process has: the disk tells nothing to those who \
+      read it later.
+      """))
+  var encryptsSpill = false
+
   @Option(
     help: ArgumentHelp(
       "Limit for the data of all files, in memory and on disk, as tmpfs's size=. Default: none.", valueName: "size"),
@@ -92,6 +101,7 @@ struct TreeOptions: ParsableArguments {
     settings.memory = memory ?? settings.memory
     settings.spillDirectory = spillDirectory.map(CommandLineBytes.path) ?? settings.spillDirectory
     settings.spillCapacity = spillCapacity ?? settings.spillCapacity
+    settings.encryptsSpill = encryptsSpill || settings.encryptsSpill
     settings.size = size.map { $0 == .bytes(0) ? .unlimited : $0 } ?? settings.size
     settings.inodes = inodes ?? settings.inodes
     settings.mode = mode ?? settings.mode
