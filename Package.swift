@@ -65,6 +65,8 @@ let package = Package(
     .testTarget(
       name: "SpoolStorageTests", dependencies: ["CHostCalls", "SpoolStorage", "CSpoolSystem", systemPackage],
       swiftSettings: settings),
+    // Counts what tests allocate.
+    .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     // Ends in ways that a test cannot, and runs as other users.
     .executableTarget(
       name: "TemporaryFilesTestProgram", dependencies: ["CHostCalls", "TemporaryFiles", systemPackage],
@@ -72,8 +74,8 @@ let package = Package(
     .testTarget(
       name: "TemporaryFilesTests",
       dependencies: [
-        "CHostCalls", "CSpoolSystem", "TemporaryFiles", "TemporaryFilesTestProgram", "TemporaryFilesTesting",
-        systemPackage,
+        "CAllocationCounter", "CHostCalls", "CSpoolSystem", "TemporaryFiles", "TemporaryFilesTestProgram",
+        "TemporaryFilesTesting", systemPackage,
       ],
       swiftSettings: settings),
     .testTarget(

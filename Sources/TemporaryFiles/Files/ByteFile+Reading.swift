@@ -4,18 +4,15 @@ extension ReadableByteFile where Self: ~Copyable {
   /// Moves the position to an offset from the beginning, and returns it.
   ///
   /// - Throws: as ``seek(to:from:)``.
-  @discardableResult
+  @discardableResult @inlinable
   public mutating func seek(to offset: Int64) throws(TemporaryFileError) -> Int64 {
     try seek(to: offset, from: .start)
   }
 
   /// Fills `span`; returns the number of bytes read, less than its count only at the end of the file.
+  @inlinable
   public mutating func read(into span: inout MutableRawSpan) throws(TemporaryFileError) -> Int {
-    var outcome: Result<Int, TemporaryFileError> = .success(0)
-    span.withUnsafeMutableBytes { buffer in
-      do throws(TemporaryFileError) { outcome = .success(try read(into: buffer)) } catch { outcome = .failure(error) }
-    }
-    return try outcome.get()
+    try span.withUnsafeMutableBytes { (buffer) throws(TemporaryFileError) in try read(into: buffer) }
   }
 
   /// The next bytes, at most `count`: Python's `read(size)`. Empty at the end of the file.

@@ -2,17 +2,15 @@ extension ByteFile where Self: ~Copyable {
   /// Writes all of `bytes` at the position: Python's `write()`.
   ///
   /// - Throws: as ``write(_:)-(UnsafeRawBufferPointer)``.
+  @inlinable
   public mutating func write(_ bytes: [UInt8]) throws(TemporaryFileError) {
-    try write(contentsOf: bytes)
+    try write(bytes.span.bytes)
   }
 
   /// Writes all bytes of a span at the position.
+  @inlinable
   public mutating func write(_ span: RawSpan) throws(TemporaryFileError) {
-    var failure: TemporaryFileError?
-    span.withUnsafeBytes { buffer in
-      do throws(TemporaryFileError) { try write(buffer) } catch { failure = error }
-    }
-    if let failure { throw failure }
+    try span.withUnsafeBytes { (buffer) throws(TemporaryFileError) in try write(buffer) }
   }
 
   /// Writes a sequence of bytes at the position, such as the UTF-8 of a string.

@@ -10,7 +10,8 @@ internal import SystemPackage
 struct Channel: ~Copyable, @unchecked Sendable {
   // @unchecked: the buffer has no lock, but is reachable only through this value, which cannot be copied.
 
-  enum Storage {
+  /// Not to be copied, so that using the bytes counts no references.
+  enum Storage: ~Copyable {
     case closed
     case content(FileContent)
     case descriptor(CInt)
@@ -24,11 +25,11 @@ struct Channel: ~Copyable, @unchecked Sendable {
   private var shared: CInt?
   private let maximumSize: Int64
 
-  init(_ storage: Storage, buffer: FileBuffer? = nil, maximumSize: Int64?) {
+  init(_ storage: consuming Storage, buffer: FileBuffer? = nil, maximumSize: Int64?) {
     self.storage = storage
     self.buffer = buffer
     self.maximumSize = maximumSize ?? .max
-    if case .descriptor(let file) = storage, buffer == nil { shared = file }
+    if buffer == nil { shared = descriptor }
   }
 
   /// Quiet: what the owner wants to hear of failures, it closes first.
@@ -36,15 +37,20 @@ struct Channel: ~Copyable, @unchecked Sendable {
     switch storage {
     case .descriptor(let file): try? Descriptor.close(file)
     case .backing(let backing): try? backing.close(removing: true)
-    case .content, .closed: break
+    default: break
     }
   }
 
-  var isClosed: Bool { if case .closed = storage { true } else { false } }
+  var isClosed: Bool {
+    switch storage {
+    case .closed: true
+    default: false
+    }
+  }
 
   var position: Int64 {
     get throws(Errno) {
-      if case .closed = storage { throw .badFileDescriptor }
+      if isClosed { throw .badFileDescriptor }
       return if let shared { try Descriptor.offset(shared) } else { ownPosition }
     }
   }
@@ -67,24 +73,24 @@ struct Channel: ~Copyable, @unchecked Sendable {
   }
 
   mutating func read(into target: UnsafeMutableRawBufferPointer) throws(Errno) -> Int {
+    let start: Int64
+    let count: Int
     switch storage {
     case .content(let content):
-      let start = try position
-      let count = try content.read(into: target, at: start)
-      try move(to: start + Int64(count))
-      return count
+      start = try position
+      count = try content.read(into: target, at: start)
     case .closed: throw .badFileDescriptor
     case .backing(let backing):
-      let count = try backing.read(into: target, at: ownPosition)
-      ownPosition += Int64(count)
-      return count
+      start = ownPosition
+      count = try backing.read(into: target, at: start)
     case .descriptor(let file):
       guard let buffer else { return try Descriptor.read(file, into: target) }
       try flush()
-      let count = try read(into: target, from: file, through: buffer)
-      ownPosition += Int64(count)
-      return count
+      start = ownPosition
+      count = try read(into: target, from: file, through: buffer)
     }
+    try move(to: start + Int64(count))
+    return count
   }
 
   private func read(
@@ -111,26 +117,27 @@ struct Channel: ~Copyable, @unchecked Sendable {
   /// - Throws: EFBIG past the maximum size, and what the storage gives.
   mutating func write(_ bytes: UnsafeRawBufferPointer) throws(Errno) {
     if maximumSize != .max { try checkLimit(position, bytes.count) }
+    let start: Int64
     switch storage {
     case .content(let content):
-      let start = try position
+      start = try position
       try content.write(bytes, at: start)
-      try move(to: start + Int64(bytes.count))
     case .closed: throw .badFileDescriptor
     case .backing(let backing):
-      try backing.write(bytes, at: ownPosition)
-      ownPosition += Int64(bytes.count)
+      start = ownPosition
+      try backing.write(bytes, at: start)
     case .descriptor(let file):
-      if let buffer { try write(bytes, to: file, through: buffer) } else { try Descriptor.write(file, bytes) }
+      guard let buffer else { return try Descriptor.write(file, bytes) }
+      start = ownPosition
+      try write(bytes, to: file, through: buffer)
     }
+    try move(to: start + Int64(bytes.count))
   }
 
-  private mutating func write(_ bytes: UnsafeRawBufferPointer, to file: CInt, through buffer: FileBuffer) throws(Errno)
-  {
+  private func write(_ bytes: UnsafeRawBufferPointer, to file: CInt, through buffer: FileBuffer) throws(Errno) {
     // Nothing pending is nothing that makes the file longer.
     if bytes.isEmpty { return }
-    let (end, overflows) = ownPosition.addingReportingOverflow(Int64(bytes.count))
-    if overflows { throw .fileTooLarge }
+    if ownPosition.addingReportingOverflow(Int64(bytes.count)).overflow { throw .fileTooLarge }
     buffer.forget()
     if !buffer.takes(bytes, at: ownPosition) { try flush() }
     if bytes.count >= buffer.capacity {
@@ -139,7 +146,6 @@ struct Channel: ~Copyable, @unchecked Sendable {
       buffer.append(bytes, at: ownPosition)
       if buffer.flushesLines, bytes.contains(UInt8(ascii: "\n")) { try writeOut(bytesFrom: ownPosition, in: buffer) }
     }
-    ownPosition = end
   }
 
   /// Writes out what is pending. If that fails, the bytes from `start` on are no longer pending: whoever wrote them is
@@ -184,8 +190,8 @@ struct Channel: ~Copyable, @unchecked Sendable {
 
   /// Writes out what is pending, and forgets what was read ahead.
   func flush() throws(Errno) {
-    if case .closed = storage { throw .badFileDescriptor }
-    guard case .descriptor(let file) = storage, let buffer else { return }
+    if isClosed { throw .badFileDescriptor }
+    guard let file = descriptor, let buffer else { return }
     // What could be written is not written again when the rest is tried a second time.
     while buffer.isDirty { buffer.didWrite(try Descriptor.writeSome(file, buffer.pending, at: buffer.start)) }
     buffer.forget()
@@ -211,11 +217,26 @@ struct Channel: ~Copyable, @unchecked Sendable {
   }
 
   /// The descriptor that the channel closes, if there is one. Nothing is written out.
-  var descriptor: CInt? { if case .descriptor(let file) = storage { file } else { nil } }
+  var descriptor: CInt? {
+    switch storage {
+    case .descriptor(let file): file
+    default: nil
+    }
+  }
 
-  var content: FileContent? { if case .content(let content) = storage { content } else { nil } }
+  var content: FileContent? {
+    switch storage {
+    case .content(let content): content
+    default: nil
+    }
+  }
 
-  var backing: (any FileBacking)? { if case .backing(let backing) = storage { backing } else { nil } }
+  var backing: (any FileBacking)? {
+    switch storage {
+    case .backing(let backing): backing
+    default: nil
+    }
+  }
 
   /// Closes whatever happens, and throws what went wrong first.
   ///
@@ -224,15 +245,15 @@ struct Channel: ~Copyable, @unchecked Sendable {
     if isClosed { return }
     var failure: Errno?
     if writing { do throws(Errno) { try flush() } catch { failure = error } }
-    let ended = storage
-    storage = .closed
+    var ended = Storage.closed
+    swap(&ended, &storage)
     shared = nil
     buffer = nil
     do throws(Errno) {
       switch ended {
       case .descriptor(let file): try Descriptor.close(file)
       case .backing(let backing): try backing.close(removing: removing)
-      case .content, .closed: break
+      default: break
       }
     } catch {
       failure = failure ?? error

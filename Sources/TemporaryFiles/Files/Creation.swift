@@ -58,10 +58,18 @@ package enum Creation {
 }
 
 extension FilePath {
-  /// The path with one more component.
+  /// The path with one more component. Made in one piece: `append` parses both.
   func appending(name: UnsafePointer<CChar>) -> FilePath {
-    var path = self
-    path.append(FilePath(platformString: name).components)
-    return path
+    if isEmpty { return FilePath(platformString: name) }
+    return withPlatformString { directory in
+      let (length, nameLength) = (strlen(directory), strlen(name))
+      return withUnsafeTemporaryAllocation(of: CChar.self, capacity: length + nameLength + 2) { buffer in
+        let path = buffer.baseAddress!
+        memcpy(path, directory, length)
+        path[length] = CChar(UInt8(ascii: "/"))
+        memcpy(path + length + 1, name, nameLength + 1)
+        return FilePath(platformString: path)
+      }
+    }
   }
 }
