@@ -10,8 +10,12 @@ public struct SpooledFileReader: ReadableByteFile, ~Copyable {
 
   init(_ content: FileContent) { self.content = content }
 
+  /// Whether the file has been closed: Python's `closed`.
   public var isClosed: Bool { content == nil }
 
+  /// Bytes from the beginning to where the next read or write begins: Python's `tell()`.
+  ///
+  /// - Throws: `closed`.
   public var position: Int64 {
     get throws(TemporaryFileError) {
       _ = try opened("tell the position in")
@@ -19,12 +23,20 @@ public struct SpooledFileReader: ReadableByteFile, ~Copyable {
     }
   }
 
+  /// The size in bytes, with what is still in a buffer.
+  ///
+  /// - Throws: `closed`.
   public var size: Int64 {
     get throws(TemporaryFileError) { try opened("tell the size of").size }
   }
 
+  /// Once the file is on disk.
   public var mayBlock: Bool { content?.isRolledOver ?? false }
 
+  /// Fills `buffer` from ``position`` on, and moves that. Python's `readinto()`.
+  ///
+  /// - Returns: the number of bytes read, less than asked for only at the end of the file.
+  /// - Throws: `closed`; `failed` for what the disk answers.
   public mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(TemporaryFileError) -> Int {
     let content = try opened("read from")
     let count = try wrap("read from") { () throws(Errno) in try content.read(into: buffer, at: offset) }
@@ -32,6 +44,9 @@ public struct SpooledFileReader: ReadableByteFile, ~Copyable {
     return count
   }
 
+  /// Moves ``position`` and returns it. It may lie past the end. Python's `seek()`.
+  ///
+  /// - Throws: `closed`; `invalidArgument` for a position below 0.
   @discardableResult
   public mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(TemporaryFileError) -> Int64 {
     let content = try opened("seek in")
@@ -47,6 +62,7 @@ public struct SpooledFileReader: ReadableByteFile, ~Copyable {
     return target
   }
 
+  /// Ends the use of the bytes. Once more does nothing.
   public mutating func close() throws(TemporaryFileError) { content = nil }
 
   private func opened(_ operation: String) throws(TemporaryFileError) -> FileContent {

@@ -49,21 +49,29 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
     channel = Channel(.backing(backing), maximumSize: maximumSize)
   }
 
+  /// Whether the file has been closed: Python's `closed`.
   public var isClosed: Bool { channel.isClosed }
 
   /// The path in the tree that the file was made in. nil for every other spooled file, on disk too.
   public var path: FilePath? { channel.backing?.path }
 
+  /// Bytes from the beginning to where the next read or write begins: Python's `tell()`.
+  ///
+  /// - Throws: `closed`.
   public var position: Int64 {
     get throws(TemporaryFileError) {
       try wrap("tell the position in", path) { () throws(Errno) in try channel.position }
     }
   }
 
+  /// The size in bytes, with what is still in a buffer.
+  ///
+  /// - Throws: `closed`.
   public var size: Int64 {
     get throws(TemporaryFileError) { try wrap("tell the size of", path) { () throws(Errno) in try channel.size } }
   }
 
+  /// Once the file is on disk.
   public var mayBlock: Bool { isRolledOver }
 
   /// Whether the bytes are on disk.
@@ -72,6 +80,10 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
   /// How the file was opened, in Python's notation: "w+b" in memory, "rb+" on disk, as CPython has it.
   public var mode: String { isRolledOver ? "rb+" : "w+b" }
 
+  /// Fills `buffer` from ``position`` on, and moves that. Python's `readinto()`.
+  ///
+  /// - Returns: the number of bytes read, less than asked for only at the end of the file.
+  /// - Throws: `closed`; `failed` for what the disk answers.
   public mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(TemporaryFileError) -> Int {
     do throws(Errno) { return try channel.read(into: buffer) } catch { throw failure(error, "read from") }
   }
@@ -84,6 +96,9 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
     do throws(Errno) { try channel.write(bytes) } catch { throw failure(error, "write to") }
   }
 
+  /// Moves ``position`` and returns it. It may lie past the end. Python's `seek()`.
+  ///
+  /// - Throws: `closed`; `invalidArgument` for a position below 0.
   @discardableResult
   public mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(TemporaryFileError) -> Int64 {
     do throws(Errno) { return try channel.seek(to: offset, from: origin) } catch { throw failure(error, "seek in") }
@@ -145,6 +160,9 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
     return SpooledFileReader(content)
   }
 
+  /// Closes the file, which is gone then. Once more does nothing. Python's `close()`.
+  ///
+  /// - Throws: for a file in a tree, what removing its name gives. The handle is closed in any case.
   public mutating func close() throws(TemporaryFileError) {
     do throws(Errno) { try channel.close(writing: false) } catch { throw failure(error, "close") }
   }

@@ -37,40 +37,64 @@ public struct TemporaryFile: ByteFile, ~Copyable {
     channel = Channel(.backing(backing), maximumSize: maximumSize)
   }
 
+  /// Whether the file has been closed: Python's `closed`.
   public var isClosed: Bool { channel.isClosed }
 
+  /// Bytes from the beginning to where the next read or write begins: Python's `tell()`.
+  ///
+  /// - Throws: `closed`.
   public var position: Int64 {
     get throws(TemporaryFileError) {
       try wrap("tell the position in") { () throws(Errno) in try channel.position }
     }
   }
 
+  /// The size in bytes, with what is still in a buffer.
+  ///
+  /// - Throws: `closed`.
   public var size: Int64 {
     get throws(TemporaryFileError) { try wrap("tell the size of") { () throws(Errno) in try channel.size } }
   }
 
+  /// Always: the file is on disk.
   public var mayBlock: Bool { true }
 
   /// How the file was opened, in Python's notation.
   public var mode: String { "rb+" }
 
+  /// Fills `buffer` from ``position`` on, and moves that. Python's `readinto()`.
+  ///
+  /// - Returns: the number of bytes read, less than asked for only at the end of the file.
+  /// - Throws: `closed`; `failed` for what the disk answers.
   public mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(TemporaryFileError) -> Int {
     do throws(Errno) { return try channel.read(into: buffer) } catch { throw failure(error, "read from") }
   }
 
+  /// Writes all of `bytes` at ``position``, and moves that. Python's `write()`.
+  ///
+  /// - Throws: `closed`, `noSpace`, `sizeLimitExceeded`, `failed`.
   public mutating func write(_ bytes: UnsafeRawBufferPointer) throws(TemporaryFileError) {
     do throws(Errno) { try channel.write(bytes) } catch { throw failure(error, "write to") }
   }
 
+  /// Moves ``position`` and returns it. It may lie past the end. Python's `seek()`.
+  ///
+  /// - Throws: `closed`; `invalidArgument` for a position below 0.
   @discardableResult
   public mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(TemporaryFileError) -> Int64 {
     do throws(Errno) { return try channel.seek(to: offset, from: origin) } catch { throw failure(error, "seek in") }
   }
 
+  /// Cuts the file, or makes it longer by a hole; ``position`` stays. Python's `truncate()`.
+  ///
+  /// - Throws: as ``write(_:)``; `invalidArgument` for a negative size.
   public mutating func resize(to size: Int64) throws(TemporaryFileError) {
     do throws(Errno) { try channel.resize(to: size) } catch { throw failure(error, "resize") }
   }
 
+  /// Hands what is in a buffer to the system: Python's `flush()`.
+  ///
+  /// - Throws: `closed`, and what writing gives; what could not be written stays in the buffer.
   public mutating func flush() throws(TemporaryFileError) {
     do throws(Errno) { try channel.flush() } catch { throw failure(error, "flush") }
   }
@@ -103,6 +127,9 @@ public struct TemporaryFile: ByteFile, ~Copyable {
     }
   }
 
+  /// Closes the file, which is gone then. Once more does nothing. Python's `close()`.
+  ///
+  /// - Throws: what closing gives. The handle is closed in any case.
   public mutating func close() throws(TemporaryFileError) {
     do throws(Errno) { try channel.close(writing: false) } catch { throw failure(error, "close") }
   }
