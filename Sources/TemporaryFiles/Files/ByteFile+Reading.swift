@@ -39,6 +39,8 @@ extension ReadableByteFile where Self: ~Copyable {
   }
 
   private mutating func readArray(_ count: Int) throws(TemporaryFileError) -> [UInt8] {
+    // The array that all empty ones share would be written to, at the same time by several threads.
+    if count == 0 { return [] }
     var failure: TemporaryFileError?
     let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
       do throws(TemporaryFileError) {
