@@ -101,6 +101,8 @@ extension CommandTests {
       try await Sandbox.with(user: user) { sandbox in
         for again in ["mount", "unmount"] {
           try await sandbox.spoolfs(["mount", sandbox.mountPoint.string]).expect("")
+          // On a busy machine the guardian may not show its command yet.
+          try #require(await eventually { sandbox.processes.contains { $0.command.contains(" guard-mount ") } })
           for guardian in sandbox.processes where guardian.command.contains(" guard-mount ") {
             kill(guardian.identifier, SIGKILL)
           }
