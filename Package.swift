@@ -32,6 +32,9 @@ let package = Package(
     .target(name: "CSpoolSystem"),
     .systemLibrary(
       name: "CFuse", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+    .systemLibrary(
+      name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+    .target(name: "CSpoolRing", dependencies: ["CLiburing"]),
 
     // The bytes of one file, and the budget all files share.
     .target(
@@ -49,7 +52,7 @@ let package = Package(
     .target(
       name: "SpoolFS",
       dependencies: [
-        "CFuse", "CSpoolSystem", "SpoolStorage", "TemporaryFiles", systemPackage,
+        "CFuse", "CSpoolRing", "CSpoolSystem", "SpoolStorage", "TemporaryFiles", systemPackage,
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),

@@ -1,8 +1,9 @@
 # What every script here needs first: the Debian packages, and a Swift toolchain. Sourced, not run.
 
-# The packages that a Swift toolchain needs to build spoolfs, libfuse3, and fusermount3 for users other than root.
+# The packages that a Swift toolchain needs to build spoolfs, libfuse3 and liburing, and fusermount3 for users other than
+# root.
 build_packages=(
-  binutils ca-certificates fuse3 git g++ libc6-dev libcurl4 libfuse3-dev libncurses6 libsqlite3-0 libxml2
+  binutils ca-certificates fuse3 git g++ libc6-dev libcurl4 libfuse3-dev liburing-dev libncurses6 libsqlite3-0 libxml2
   pkg-config tzdata
 )
 

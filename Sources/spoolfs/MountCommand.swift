@@ -74,6 +74,7 @@ struct MountCommand: ParsableCommand {
       try? server.unmount(lazily: true)
       throw ExitCode(CommandFailure.Kind.other.rawValue)
     }
+    if let obstacle = server.ringObstacle { Logger(label: "spoolfs").info("\(obstacle)") }
     Self.waitForEnd(of: server)
   }
 

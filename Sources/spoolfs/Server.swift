@@ -27,6 +27,9 @@ struct Server: Sendable {
     self.entry = entry
   }
 
+  /// Why requests do not come over a ring where they might, in one line.
+  var ringObstacle: String? { mount.ringObstacle.map { "serving over /dev/fuse, since \($0)" } }
+
   /// - Throws: `.busy` when the tree is in use and `lazily` is false. It is no error if it is unmounted already.
   func unmount(lazily: Bool) throws(CommandFailure) {
     do {

@@ -51,6 +51,7 @@ struct StatusCommand: ParsableCommand {
       on disk    \(numbers.spilled_files) files, \(numbers.rollovers) rollovers
       threshold  \(numbers.threshold.map(bytes) ?? "unlimited")
       lifetime   \(numbers.lifetime)
+      transport  \(numbers.mount?.transport ?? "none")
       """
   }
 
@@ -95,6 +96,12 @@ struct MountStatus {
     var spilled_files, rollovers, inodes, total_blocks, free_blocks: Int64
     var spill_encrypted: Bool?
     var lifetime: String
+    /// What is told of a mount alone.
+    var mount: Mount?
+
+    struct Mount: Decodable {
+      var transport: String
+    }
   }
 
   let mount: MountEntry

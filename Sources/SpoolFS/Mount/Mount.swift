@@ -27,7 +27,10 @@ public final class Mount: Sendable {
         .alreadyMounted, operation: "mount", path: path, message: "this filesystem is mounted elsewhere already")
     }
     do throws(SpoolFSError) {
-      (session, deviceNumber, guardian) = try Self.connect(files, at: self.path, options)
+      let obstacle = try Self.ringObstacle(options, path)
+      (session, deviceNumber, guardian) = try Self.connect(
+        files, at: self.path, options, transport: obstacle == nil ? options.transport : .device)
+      ringObstacle = obstacle ?? session.ringObstacle
     } catch {
       MountedFileSystems.release(files)
       throw error
@@ -94,20 +97,36 @@ public final class Mount: Sendable {
       .busy, operation: "unmount", path: path, errno: .resourceBusy, message: "another mount is on top of it")
   }
 
+  /// How requests come: `.ring` or `.device`.
+  public var transport: MountOptions.Transport { session.transport }
+
+  /// Why they do not come over a ring although `MountOptions.Transport.auto` allows it, and what would help.
+  public let ringObstacle: String?
+
   // MARK: - Making
 
   /// One for each core, and two for requests that wait for a disk: they must not keep the others waiting.
   private static var defaultWorkers: Int { max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN))) + 2 }
 
+  /// What keeps requests from coming over a ring; nil where nothing does, or nobody wants it.
+  ///
+  /// - Throws: `.unsupported` where it must be the ring.
+  private static func ringObstacle(_ options: MountOptions, _ path: FilePath) throws(SpoolFSError) -> String? {
+    guard options.transport != .device, let obstacle = RingSupport.obstacle() else { return nil }
+    if options.transport == .auto { return obstacle }
+    throw SpoolFSError(.unsupported, operation: "mount", path: path, message: "no ring transport: \(obstacle)")
+  }
+
   private static func connect(
-    _ files: FileSystem, at path: FilePath, _ options: MountOptions
+    _ files: FileSystem, at path: FilePath, _ options: MountOptions, transport: MountOptions.Transport
   ) throws(SpoolFSError) -> (Session, (major: Int, minor: Int), GuardianSlot) {
     let checks = geteuid() != 0 || options.allowOther
     let mounted = try MountPoint.mount(.init(options: options, checksPermissions: checks), at: path)
     let guardian = GuardianSlot(mounted.guardian)
+    let session = Session(files, device: mounted.device, cache: options.cache)
     do throws(Errno) {
-      let session = Session(files, device: mounted.device, cache: options.cache)
-      try session.open(workerCount: options.workers ?? Self.defaultWorkers)
+      try session.open(
+        transport, workerCount: options.workers ?? Self.defaultWorkers, ringFault: options.ringFault)
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
       if geteuid() == 0 { BackingDevice.raiseLimits(major: entry.major, minor: entry.minor) }
       return (session, (entry.major, entry.minor), guardian)
@@ -117,7 +136,7 @@ public final class Mount: Sendable {
       guardian.dismiss()
       throw SpoolFSError(
         .mountRefused, operation: "mount", path: path, errno: error,
-        message: "no connection to the kernel: \(error)")
+        message: session.ringObstacle.map { "no ring transport: \($0)" } ?? "no connection to the kernel: \(error)")
     }
   }
 }

@@ -14,6 +14,16 @@ public struct MountOptions: Sendable {
     case none
   }
 
+  /// How requests reach this process.
+  public enum Transport: String, Sendable, CaseIterable {
+    /// `ring` where the kernel offers it, else `device`.
+    case auto
+    /// FUSE over io_uring: Linux 6.14, with /sys/module/fuse/parameters/enable_uring switched on.
+    case ring
+    /// read(2) and write(2) on /dev/fuse.
+    case device
+  }
+
   /// Flags of mount(2) that make sense here.
   public struct Flags: OptionSet, Sendable {
     /// The MS_ bits.
@@ -61,8 +71,14 @@ public struct MountOptions: Sendable {
   /// libfuse's `auto_unmount` does it, so it is needed even by root.
   public var unmountsWhenProcessDies: Bool
 
-  /// Threads that serve requests; nil: two more than there are cores.
+  /// How requests reach this process. Where `.ring` is impossible, mounting fails before anything is mounted.
+  public var transport: Transport
+
+  /// Threads that serve requests over /dev/fuse; nil: two more than there are cores. A ring has as many as it needs.
   public var workers: Int?
+
+  /// For tests.
+  package var ringFault: RingFault?
 
   /// What the kernel calls the filesystem's type: `fuse.` and this.
   package static let subtype = "spoolfs"
@@ -71,7 +87,7 @@ public struct MountOptions: Sendable {
   public init(
     cache: Cache = .writethrough, allowOther: Bool = false, flags: Flags = [.noSetUserID, .noDevices],
     allowsNonemptyMountPoint: Bool = false, sourceName: String = "spoolfs", unmountsWhenProcessDies: Bool = false,
-    workers: Int? = nil
+    transport: Transport = .device, workers: Int? = nil
   ) {
     self.cache = cache
     self.allowOther = allowOther
@@ -79,6 +95,7 @@ public struct MountOptions: Sendable {
     self.allowsNonemptyMountPoint = allowsNonemptyMountPoint
     self.sourceName = sourceName
     self.unmountsWhenProcessDies = unmountsWhenProcessDies
+    self.transport = transport
     self.workers = workers
   }
 }

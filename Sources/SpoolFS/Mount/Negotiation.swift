@@ -15,6 +15,8 @@ struct Negotiation {
 
   private let cache: MountOptions.Cache
   private let extendedAttributes: Bool
+  /// Whether requests are to come over io_uring.
+  var wantsRing = false
 
   /// What the kernel can do.
   private(set) var offered: Features = []
@@ -52,6 +54,8 @@ struct Negotiation {
     static let extendedFlags = Features(rawValue: 1 << 30)
     /// Shared mappings of files that bypass the page cache.
     static let directIOAllowMmap = Features(rawValue: 1 << 36)
+    /// Requests come over io_uring, once each queue has an entry. The kernel does not fall back by itself before that.
+    static let ring = Features(rawValue: 1 << 41)
   }
 
   // Not wanted, on purpose:
@@ -72,6 +76,7 @@ struct Negotiation {
     case .none: features.insert(.directIOAllowMmap)
     }
     if extendedAttributes { features.insert(.handleKillPrivilegesV2) }
+    if wantsRing { features.insert(.ring) }
     return features
   }
 

@@ -169,6 +169,7 @@ func serveLseek(
   do throws(Errno) {
     let inode = try request.inode(id)
     if request.session.negotiation.kernelHoldsData {
+      try request.worker.willAnswerLater()
       request.session.notifier.seekLater(reply, to: request.worker, inode, from: Int64(offset), whence: whence)
     } else {
       reply.seek(request.files, inode, from: Int64(offset), whence: whence)

@@ -56,6 +56,9 @@ extension Session {
     switch Opcode(rawValue: header.opcode) {
     case .interrupt, .statx, .syncfs:
       Reply(unique: header.unique).error(.noFunction)
+    case .notifyReply:
+      // What a new server of a ring asked for.
+      Reply(unique: header.unique).success()
     case .tmpfile:
       serveTmpfile(header, message)
     case .copyFileRange64:

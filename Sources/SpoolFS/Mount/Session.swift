@@ -9,12 +9,16 @@ internal import SystemPackage
 ///
 /// It lives until the kernel has dropped the connection, which after a lazy unmount is when the last user has gone.
 final class Session: @unchecked Sendable {
-  // @unchecked: `negotiation` is written by the thread that mounts, before other threads are started; `workers` and
+  // @unchecked: `negotiation`, `transport` and `ringObstacle` are written by the thread that mounts, before requests come; `workers` and
   // `liveWorkers` are protected by `stateLock`; the rest is constant.
 
   let files: FileSystem
   private(set) var negotiation: Negotiation
   let openFiles = OpenFiles()
+  /// How requests come: `.ring` or `.device`.
+  private(set) var transport = MountOptions.Transport.device
+  /// Why they do not come over a ring, where that was wanted.
+  private(set) var ringObstacle: String?
   private(set) var notifier: KernelNotifier!
 
   private let device: Int32
@@ -41,19 +45,31 @@ final class Session: @unchecked Sendable {
 
   /// Agrees with the kernel on how to talk, and starts to serve.
   ///
-  /// - Throws: ENOMEM, EPROTO where the kernel's protocol is too old, EAGAIN where no threads can be had, and what
-  ///   reading the device fails with.
-  func open(workerCount: Int) throws(Errno) {
+  /// - Throws: ENOMEM, EPROTO where the kernel's protocol is too old, EAGAIN where no threads can be had, what reading the
+  ///   device fails with, and what a ring that must be fails with; `ringObstacle` tells about that one.
+  func open(_ transport: MountOptions.Transport, workerCount: Int, ringFault: RingFault? = nil) throws(Errno) {
     handle = try makeLibfuseSession()
     notifier = KernelNotifier(self, handle)
-    let transport = DeviceTransport(
-      device: device, workerCount: max(1, workerCount), maximumWrite: Negotiation.maximumWrite)
-    try transport.negotiate(self)
-    if negotiation.agreed.isEmpty { throw .protocolError }
-    try notifier.start()
+    let direct = DeviceTransport(device: device)
+    let ring = try transport == .device ? nil : prepareRing(isRequired: transport == .ring, ringFault)
+    do throws(Errno) {
+      negotiation.wantsRing = ring != nil
+      try direct.negotiate(self)
+      if negotiation.agreed.isEmpty { throw .protocolError }
+      try notifier.start()
+    } catch {
+      ring?.transport.abandon()
+      throw error
+    }
     files.setObserver(notifier)
     files.setMountStatistics { [weak self] in self?.statusObject ?? JSONObject() }
-    try transport.start(self)
+    do throws(Errno) {
+      if let ring, try start(ring, beside: direct, isRequired: transport == .ring) { return }
+      try direct.start(self, workerCount: workerCount)
+    } catch {
+      end()
+      throw error
+    }
   }
 
   private func makeLibfuseSession() throws(Errno) -> OpaquePointer {
@@ -72,6 +88,44 @@ final class Session: @unchecked Sendable {
       throw Errno(rawValue: -code)
     }
     return made
+  }
+
+  // MARK: - The ring
+
+  private typealias PreparedRing = (transport: RingTransport, servers: FirstServers)
+
+  private func prepareRing(isRequired: Bool, _ fault: RingFault?) throws(Errno) -> PreparedRing? {
+    let ring = RingTransport(self, device: device, fault: fault)
+    do throws(Errno) {
+      return (ring, try ring.prepare())
+    } catch {
+      ringObstacle = "a queue cannot be set up: \(error)"
+      if isRequired { throw error }
+      return nil
+    }
+  }
+
+  /// - Returns: whether the ring serves. The kernel comes to the device otherwise.
+  private func start(_ ring: PreparedRing, beside direct: DeviceTransport, isRequired: Bool) throws(Errno) -> Bool {
+    do throws(Errno) {
+      guard negotiation.agreed.contains(.ring) else { throw .notSupported }
+      try ring.transport.register(ring.servers)
+    } catch {
+      ring.transport.abandon()
+      ringObstacle = "the kernel does not take it: \(error)"
+      if isRequired { throw error }
+      return false
+    }
+    workersStart([direct.workerBesideRing] + ring.servers.entries)
+    ring.transport.start()
+    transport = .ring
+    do throws(Errno) {
+      try direct.startBesideRing(self)
+    } catch {
+      workerEnded()
+      throw error
+    }
+    return true
   }
 
   // MARK: - Messages
@@ -117,6 +171,14 @@ final class Session: @unchecked Sendable {
     stateLock.withLock {
       self.workers = workers
       liveWorkers = workers.count
+    }
+  }
+
+  /// Registers one more. Called by one that has not ended.
+  func workerStarts(_ worker: Worker) {
+    stateLock.withLock {
+      workers.append(worker)
+      liveWorkers += 1
     }
   }
 
@@ -174,6 +236,7 @@ final class Session: @unchecked Sendable {
     var requests = JSONObject()
     for (name, count) in requestCounts.sorted(by: { $0.key < $1.key }) { requests[name] = .number(Int64(count)) }
     var object = JSONObject()
+    object["transport"] = .string(Array(transport.rawValue.utf8))
     object["requests"] = .object(requests)
     return object
   }

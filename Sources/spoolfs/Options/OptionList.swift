@@ -51,6 +51,7 @@ struct OptionList {
     case "gid": settings.group = try parseIdentifier(value)
     case "lifetime": settings.lifetime = try choice(value)
     case "cache": settings.cache = try choice(value)
+    case "transport": settings.transport = try choice(value)
     default: return false
     }
     return true

@@ -5,6 +5,8 @@ extension FileSystem.Lifetime: ExpressibleByArgument {}
 
 extension MountOptions.Cache: ExpressibleByArgument {}
 
+extension MountOptions.Transport: ExpressibleByArgument {}
+
 /// A value of `-o` or of a long option that is no good.
 struct InvalidValue: Error, CustomStringConvertible {
   var description: String

@@ -18,6 +18,7 @@ struct Settings: Equatable, Sendable {
   var group: UInt32?
   var lifetime: FileSystem.Lifetime?
   var cache: MountOptions.Cache?
+  var transport: MountOptions.Transport?
   var allowOther = false
   var nonEmpty = false
   var extendedAttributes = false
@@ -46,6 +47,7 @@ extension Settings {
   var mount: MountOptions {
     // Nobody but the users of the mount changes the tree, so the kernel may own what is written.
     MountOptions(
-      cache: cache ?? .writeback, allowOther: allowOther, flags: flags, allowsNonemptyMountPoint: nonEmpty)
+      cache: cache ?? .writeback, allowOther: allowOther, flags: flags, allowsNonemptyMountPoint: nonEmpty,
+      transport: transport ?? .device)
   }
 }

@@ -77,6 +77,14 @@ struct TreeOptions: ParsableArguments {
   @Option(help: "How the kernel caches file data. Default: writeback.")
   var cache: MountOptions.Cache?
 
+  @Option(
+    help: """
+      How the kernel's requests arrive: 'ring' over io_uring, which is the fastest (Linux 6.14, switched on in \
+      /sys/module/fuse/parameters/enable_uring), 'device' over /dev/fuse, 'auto' over the ring where there is one. \
+      Default: device.
+      """)
+  var transport: MountOptions.Transport?
+
   @Flag(
     name: .customLong("allow-other"),
     help: "Let other users in, under the usual permission checks.")
@@ -107,6 +115,7 @@ struct TreeOptions: ParsableArguments {
     settings.mode = mode ?? settings.mode
     settings.lifetime = lifetime ?? settings.lifetime
     settings.cache = cache ?? settings.cache
+    settings.transport = transport ?? settings.transport
     settings.allowOther = allowOther || settings.allowOther
     if settings.memory == .unlimited {
       throw InvalidValue(description: "--memory needs a size: everything that is in memory counts against it")

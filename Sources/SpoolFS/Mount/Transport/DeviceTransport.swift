@@ -4,13 +4,17 @@ internal import SystemPackage
 
 /// Requests by read(2) and answers by writev(2) on /dev/fuse, each worker a thread that blocks in read.
 final class DeviceTransport: Sendable {
-  private let workers: [DeviceWorker]
+  /// Microseconds for which FORGETs are gathered. Each one that is waited for wakes another processor; a caller does not
+  /// wait for any.
+  private static let forgetPause: UInt32 = 1000
+
+  private let device: Int32
+  private let first: DeviceWorker
 
   /// - Parameter device: the mounted /dev/fuse, which the session closes.
-  init(device: Int32, workerCount: Int, maximumWrite: Int) {
-    workers = (0..<workerCount).map { index in
-      DeviceWorker(device: device, sharesDevice: index == 0, maximumWrite: maximumWrite)
-    }
+  init(device: Int32) {
+    self.device = device
+    first = DeviceWorker(device: device, sharesDevice: true)
   }
 
   /// Answers the first request on the calling thread: the kernel sends nothing else before it is answered.
@@ -18,23 +22,22 @@ final class DeviceTransport: Sendable {
   /// - Throws: what read(2) fails with.
   func negotiate(_ session: Session) throws(Errno) {
     var failure: Errno?
-    workers[0].withThread { failure = workers[0].serveOne(session) }
+    first.withThread { failure = first.serveOne(session) }
     if let failure { throw failure }
   }
 
   /// Starts the threads. They end when the kernel has dropped the connection.
   ///
   /// - Throws: EAGAIN where not even one could be started. One is enough to serve.
-  func start(_ session: Session) throws(Errno) {
+  func start(_ session: Session, workerCount: Int) throws(Errno) {
+    let others = (1..<max(1, workerCount)).map { _ in DeviceWorker(device: device, sharesDevice: false) }
+    let workers = [first] + others
     session.workersStart(workers)
     var started = 0
     var failure: Errno?
     for (index, worker) in workers.enumerated() {
       do throws(Errno) {
-        try WorkerThread.start(named: "spoolfs/\(index)") {
-          worker.withThread { while worker.serveOne(session) == nil {} }
-          session.workerEnded()
-        }
+        try startThread(named: "spoolfs/\(index)", of: worker, session) { while worker.serveOne(session) == nil {} }
         started += 1
       } catch {
         failure = error
@@ -42,6 +45,31 @@ final class DeviceTransport: Sendable {
       }
     }
     if let failure, started == 0 { throw failure }
+  }
+
+  /// Starts the thread for what comes over the device where a ring carries the requests: FORGET and INTERRUPT, and what
+  /// was sent before the ring was ready. It ends with the connection, and counts as a worker.
+  ///
+  /// - Throws: EAGAIN where the system allows no more threads.
+  func startBesideRing(_ session: Session) throws(Errno) {
+    let worker = first
+    try startThread(named: "spoolfs/forget", of: worker, session) {
+      while worker.serveOne(session) == nil {
+        if worker.hasForgotten { usleep(Self.forgetPause) }
+      }
+    }
+  }
+
+  /// The worker of `startBesideRing`.
+  var workerBesideRing: Worker { first }
+
+  private func startThread(
+    named name: String, of worker: DeviceWorker, _ session: Session, _ body: @escaping @Sendable () -> Void
+  ) throws(Errno) {
+    try WorkerThread.start(named: name) {
+      worker.withThread(body)
+      session.workerEnded()
+    }
   }
 }
 
@@ -54,7 +82,8 @@ private final class DeviceWorker: Worker, @unchecked Sendable {
   /// Begins so that the data of a WRITE is page-aligned.
   private let receiveBuffer: UnsafeMutableRawBufferPointer
 
-  init(device: Int32, sharesDevice: Bool, maximumWrite: Int) {
+  init(device: Int32, sharesDevice: Bool) {
+    let maximumWrite = Negotiation.maximumWrite
     let clone = sharesDevice ? nil : Self.clone(of: device)
     self.device = clone ?? device
     ownsDevice = clone != nil
@@ -62,11 +91,12 @@ private final class DeviceWorker: Worker, @unchecked Sendable {
     pages = PageBuffer.allocate(page + maximumWrite + page)
     receiveBuffer = UnsafeMutableRawBufferPointer(
       rebasing: pages[(page - MessageLayout.writePayloadOffset)...])
-    super.init(replyCapacity: maximumWrite)
+    super.init(replyBuffer: PageBuffer.allocate(maximumWrite))
   }
 
   deinit {
     if ownsDevice { close(device) }
+    PageBuffer.deallocate(replyBuffer)
     PageBuffer.deallocate(pages)
   }
 
@@ -95,6 +125,12 @@ private final class DeviceWorker: Worker, @unchecked Sendable {
     case EINTR, EAGAIN, ENOENT: return nil
     case let code: return Errno(rawValue: code)
     }
+  }
+
+  /// Whether the last request was one that nobody waits for.
+  var hasForgotten: Bool {
+    let opcode = receiveBuffer.loadUnaligned(as: fuse_in_header.self).opcode
+    return opcode == Opcode.forget.rawValue || opcode == Opcode.batchForget.rawValue
   }
 
   override func send(_ parts: UnsafePointer<iovec>, _ count: Int32) -> Int32 {

@@ -1,28 +1,25 @@
 internal import CSpoolSystem
 internal import Glibc
+internal import SystemPackage
 
 /// The seam between a session and what carries its messages: one per thread that takes requests.
 ///
 /// A transport subclasses it, fills a buffer with one message as the kernel sent it, and calls
 /// `session.process(_:on:)`. The answer comes back through `send` on the same thread before `process` returns, but for a
-/// search for holes under a writeback cache, which the notifier's thread answers later, also through `send`. A request that
-/// wants no answer sends none.
+/// search for holes under a writeback cache: `willAnswerLater` is called for it, and the notifier's thread answers, also
+/// through `send`. A request that wants no answer sends none.
 class Worker: @unchecked Sendable {
   // @unchecked: all but the counters belongs to the one thread that runs the worker.
 
   let counters = RequestCounters()
 
-  /// Room for the answer to the largest READ or READDIR. Never touched, it costs no memory.
+  /// Room for the answer to the largest READ or READDIR, whose requests bring no data. Belongs to the transport.
   let replyBuffer: UnsafeMutableRawBufferPointer
 
   /// The request under way.
   fileprivate(set) var message = UnsafeMutableRawBufferPointer(start: nil, count: 0)
 
-  init(replyCapacity: Int) {
-    replyBuffer = PageBuffer.allocate(replyCapacity)
-  }
-
-  deinit { PageBuffer.deallocate(replyBuffer) }
+  init(replyBuffer: UnsafeMutableRawBufferPointer) { self.replyBuffer = replyBuffer }
 
   /// Sends one answer: a `fuse_out_header` and what follows it.
   ///
@@ -30,6 +27,12 @@ class Worker: @unchecked Sendable {
   func send(_ parts: UnsafePointer<iovec>, _ count: Int32) -> Int32 {
     preconditionFailure("a transport must send")
   }
+
+  /// The request under way will be answered by another thread, after the kernel has sent other requests. Called on the
+  /// worker's own thread.
+  ///
+  /// - Throws: EAGAIN, ENOMEM where nobody would be left to take those requests.
+  func willAnswerLater() throws(Errno) {}
 
   /// Makes `message` the request under way while `body` runs.
   @inline(__always)

@@ -1,0 +1,127 @@
+internal import CSpoolSystem
+internal import Glibc
+import SpoolStorage
+internal import Synchronization
+internal import SystemPackage
+
+/// Memory that the kernel writes one request to and takes its answer from.
+///
+/// The kernel delivers a message in three parts. The first two are small: they are copied to just before the third, so
+/// that libfuse sees one message and the data of a WRITE stays where the kernel put it.
+final class RingEntry: Worker, @unchecked Sendable {
+  // @unchecked: as for its superclass. While the answer is awaited from another thread, that thread has the entry.
+
+  /// `struct fuse_uring_req_header`: kernel ABI.
+  private enum Layout {
+    static let argument = 128
+    static let argumentCapacity = 128
+    static let commitID = 264
+    static let payloadSize = 272
+  }
+
+  private enum State {
+    static let unanswered: UInt32 = 0
+    static let answered: UInt32 = 1
+    static let awaited: UInt32 = 2
+  }
+
+  private let queue: RingQueue
+  private let pages: UnsafeMutableRawBufferPointer
+  private let headers: UnsafeMutableRawPointer
+  /// Page-aligned, with a page in front for the message's small parts.
+  private let payload: UnsafeMutableRawBufferPointer
+  /// Headers and payload, as the kernel wants them when the entry is registered.
+  let buffers: UnsafeMutablePointer<iovec>
+
+  private var isAnsweredLater = false
+  private let state = Atomic<UInt32>(State.unanswered)
+  private let stateChanged = EventCount()
+
+  init(_ queue: RingQueue, maximumWrite: Int) {
+    self.queue = queue
+    let page = Int(getpagesize())
+    pages = PageBuffer.allocate(page + page + maximumWrite)
+    headers = pages.baseAddress!
+    payload = UnsafeMutableRawBufferPointer(rebasing: pages[(page + page)...])
+    buffers = .allocate(capacity: 2)
+    buffers.initialize(to: iovec(iov_base: headers, iov_len: page))
+    (buffers + 1).initialize(to: iovec(iov_base: payload.baseAddress, iov_len: payload.count))
+    // What a READ answers is read to where the kernel takes it from: its request has no data there.
+    super.init(replyBuffer: payload)
+  }
+
+  deinit {
+    buffers.deallocate()
+    PageBuffer.deallocate(pages)
+  }
+
+  /// What the answer is committed under.
+  var commitID: UInt64 { headers.load(fromByteOffset: Layout.commitID, as: UInt64.self) }
+
+  /// The number of the file or directory that the request is for.
+  var file: UInt64 { headers.load(as: fuse_in_header.self).nodeid }
+
+  // MARK: - The server's thread
+
+  /// Answers the request that the kernel has put here. On return the answer is there.
+  func serve(_ session: Session) {
+    state.store(State.unanswered, ordering: .relaxed)
+    let header = headers.load(as: fuse_in_header.self)
+    let payloadSize = Int(headers.load(fromByteOffset: Layout.payloadSize, as: UInt32.self))
+    let argumentSize = Int(header.len) - MessageLayout.headerSize - payloadSize
+    guard (0...Layout.argumentCapacity).contains(argumentSize), payloadSize <= payload.count else {
+      return setAnswer(fuse_out_header(len: 0, error: -EIO, unique: header.unique), payloadSize: 0)
+    }
+    let start = payload.baseAddress! - argumentSize - MessageLayout.headerSize
+    start.copyMemory(from: headers, byteCount: MessageLayout.headerSize)
+    (start + MessageLayout.headerSize).copyMemory(from: headers + Layout.argument, byteCount: argumentSize)
+    session.process(UnsafeMutableRawBufferPointer(start: start, count: Int(header.len)), on: self)
+    guard isAnsweredLater else { return }
+    isAnsweredLater = false
+    waitForAnswer()
+    queue.serverHasWaited()
+  }
+
+  override func willAnswerLater() throws(Errno) {
+    try queue.serverWillWait(on: file)
+    isAnsweredLater = true
+  }
+
+  private func waitForAnswer() {
+    guard state.compareExchange(
+      expected: State.unanswered, desired: State.awaited, ordering: .acquiringAndReleasing
+    ).exchanged
+    else { return }
+    while true {
+      let seen = stateChanged.current()
+      if state.load(ordering: .acquiring) == State.answered { return }
+      stateChanged.wait(after: seen)
+    }
+  }
+
+  // MARK: - The thread that answers: the server's, or the one it waits for
+
+  override func send(_ parts: UnsafePointer<iovec>, _ count: Int32) -> Int32 {
+    var header = parts[0].iov_base.loadUnaligned(as: fuse_out_header.self)
+    var size = 0
+    for index in 1..<max(1, Int(count)) {
+      let part = parts[index]
+      guard size + part.iov_len <= payload.count else {
+        (header.error, size) = (-EIO, 0)
+        break
+      }
+      let target = payload.baseAddress! + size
+      if part.iov_len > 0, part.iov_base != target { target.copyMemory(from: part.iov_base, byteCount: part.iov_len) }
+      size += part.iov_len
+    }
+    setAnswer(header, payloadSize: size)
+    return 0
+  }
+
+  private func setAnswer(_ header: fuse_out_header, payloadSize: Int) {
+    headers.storeBytes(of: header, as: fuse_out_header.self)
+    headers.storeBytes(of: UInt32(payloadSize), toByteOffset: Layout.payloadSize, as: UInt32.self)
+    let before = state.exchange(State.answered, ordering: .acquiringAndReleasing)
+    if before == State.awaited { stateChanged.signal() }
+  }
+}

@@ -1,0 +1,100 @@
+internal import CSpoolRing
+internal import CSpoolSystem
+internal import Glibc
+internal import SystemPackage
+
+/// What one thread needs to serve a queue: a ring of its own, and an entry.
+///
+/// Only that thread uses it, so its ring has a single issuer, which is the fastest kind.
+final class RingServer: @unchecked Sendable {
+  // @unchecked: made by one thread, then used by the one that it is for.
+
+  let entry: RingEntry
+  private let queue: RingQueue
+  private var ring: OpaquePointer?
+
+  init(_ queue: RingQueue, maximumWrite: Int) {
+    self.queue = queue
+    entry = RingEntry(queue, maximumWrite: maximumWrite)
+  }
+
+  /// Makes the ring, and moves the thread to the processor whose callers it serves. Where that one is offline, or not ours
+  /// to use, another serves it.
+  ///
+  /// - Throws: ENOMEM, EPERM, EMFILE: what io_uring_setup(2) and io_uring_register(2) fail with.
+  func open(_ device: Int32) throws(Errno) {
+    spool_run_on_processor(Int32(queue.number))
+    guard let ring = spool_ring_open(device) else { throw Errno(rawValue: errno) }
+    self.ring = ring
+  }
+
+  /// Gives the ring back, and with it the entry.
+  func close() {
+    if let ring { spool_ring_close(ring) }
+    ring = nil
+  }
+
+  /// Offers the entry to the kernel.
+  ///
+  /// - Parameter number: the queue's number.
+  /// - Throws: what the kernel refuses it with.
+  func register(as number: Int) throws(Errno) {
+    while true {
+      prepareRegistration(as: number)
+      let code = Errno(rawValue: spool_ring_submit(ring))
+      if code.rawValue == 0 { break }
+      if !Self.isTransient(code) { throw code }
+    }
+    queue.serverIsRegistered()
+  }
+
+  /// Makes the kernel send one request to this processor's queue.
+  ///
+  /// Requests that found no idle server wait until one of the others has answered; a new one takes none of them by
+  /// itself. All others may be waiting for just those requests, so it makes sure to have one to answer: nothing of the
+  /// page cache of a file, which the kernel is asked to send.
+  ///
+  /// - Parameter file: the number of a regular file; for others there is no request.
+  func takeWaitingRequests(_ device: Int32, file: UInt64) {
+    let size = MemoryLayout<fuse_out_header>.size + MemoryLayout<fuse_notify_retrieve_out>.size
+    let header = fuse_out_header(len: UInt32(size), error: Int32(FUSE_NOTIFY_RETRIEVE.rawValue), unique: 0)
+    // The request gets this number; the kernel's own count from 2.
+    let body = fuse_notify_retrieve_out(
+      notify_unique: 1 << 62 | UInt64(UInt(bitPattern: entry.buffers)), nodeid: file, offset: 0, size: 0, padding: 0)
+    withUnsafeBytes(of: (header, body)) { _ = Glibc.write(device, $0.baseAddress, $0.count) }
+  }
+
+  /// Serves requests until the kernel has dropped the connection.
+  func serve(_ session: Session) {
+    var wasRegistered = true
+    while true {
+      switch Errno(rawValue: spool_ring_wait(ring)) {
+      case Errno(rawValue: 0):
+        wasRegistered = true
+        queue.requestBegins(on: entry.file)
+        entry.serve(session)
+        queue.requestEnds()
+        prepareCommit()
+      case .socketNotConnected, .connectionAbort:
+        return
+      case let code where Self.isTransient(code):
+        wasRegistered ? prepareCommit() : prepareRegistration(as: queue.number)
+      default:
+        // The kernel did not take the answer. Nothing of ours makes it do so; but the queue must not lose its server.
+        if !wasRegistered { return }
+        wasRegistered = false
+        prepareRegistration(as: queue.number)
+      }
+    }
+  }
+
+  private func prepareRegistration(as number: Int) {
+    spool_ring_prepare(ring, spool_ring_register, entry.buffers, 0, UInt16(number))
+  }
+
+  private func prepareCommit() {
+    spool_ring_prepare(ring, spool_ring_commit_and_fetch, nil, entry.commitID, UInt16(queue.number))
+  }
+
+  private static func isTransient(_ code: Errno) -> Bool { code == .resourceTemporarilyUnavailable || code == .interrupted }
+}
