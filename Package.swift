@@ -97,7 +97,8 @@ let package = Package(
     .testTarget(
       name: "MountTests",
       dependencies: [
-        "CHostCalls", "MountTestServer", "SpoolFS", "SpoolStorage", "CSpoolSystem", "CFuse", systemPackage,
+        "CHostCalls", "MountTestServer", "SpoolFS", "SpoolStorage", "CSpoolRing", "CSpoolSystem", "CFuse",
+        systemPackage,
       ],
       swiftSettings: settings),
     .testTarget(

@@ -7,14 +7,14 @@ import Testing
 @testable import SpoolFS
 
 extension MountSuites {
-  @Suite(.serialized) struct DataPathTests {
+  @Suite(.serialized, .kernelRing) struct DataPathTests {
     private static let directFlag: Int32 = 0o40000
     private static let keepSize: Int32 = 1
     private static let punchHole: Int32 = 2
     private static let zeroRange: Int32 = 16
 
-    @Test(arguments: cacheModes) func largeFileCrossesTheThreshold(_ cache: MountOptions.Cache) async throws {
-      try await withMount(smallThreshold, options: .init(cache: cache)) { tree in
+    @Test(arguments: Way.all) func largeFileCrossesTheThreshold(_ way: Way) async throws {
+      try await withMount(smallThreshold, options: way.options) { tree in
         let data = pattern(5 << 20)
         try Host.create(tree("a"), data)
         #expect(try Host.contents(tree("a")) == data)
@@ -23,8 +23,8 @@ extension MountSuites {
       }
     }
 
-    @Test(arguments: cacheModes) func offsetsBeyondFourGigabytes(_ cache: MountOptions.Cache) async throws {
-      try await withMount(options: .init(cache: cache)) { tree in
+    @Test(arguments: Way.all) func offsetsBeyondFourGigabytes(_ way: Way) async throws {
+      try await withMount(options: way.options) { tree in
         let file = try HostFile(tree("a"), O_CREAT | O_RDWR)
         let far: Int64 = 5 << 32
         try file.write([1, 2, 3], at: far)
@@ -33,8 +33,8 @@ extension MountSuites {
       }
     }
 
-    @Test(arguments: cacheModes) func directIO(_ cache: MountOptions.Cache) async throws {
-      try await withMount(options: .init(cache: cache)) { tree in
+    @Test(arguments: Way.all) func directIO(_ way: Way) async throws {
+      try await withMount(options: way.options) { tree in
         let file = try HostFile(tree("a"), O_CREAT | O_RDWR | Self.directFlag)
         let size = 3 << 20
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 4096)
@@ -52,8 +52,8 @@ extension MountSuites {
       }
     }
 
-    @Test(arguments: cacheModes) func appendsGoToTheEnd(_ cache: MountOptions.Cache) async throws {
-      try await withMount(options: .init(cache: cache)) { tree in
+    @Test(arguments: Way.all) func appendsGoToTheEnd(_ way: Way) async throws {
+      try await withMount(options: way.options) { tree in
         let first = try HostFile(tree("a"), O_CREAT | O_WRONLY | O_APPEND)
         let second = try HostFile(tree("a"), O_WRONLY | O_APPEND)
         try first.append([1, 2])
@@ -63,8 +63,8 @@ extension MountSuites {
       }
     }
 
-    @Test(arguments: cacheModes) func truncationOnOpen(_ cache: MountOptions.Cache) async throws {
-      try await withMount(options: .init(cache: cache)) { tree in
+    @Test(arguments: Way.all) func truncationOnOpen(_ way: Way) async throws {
+      try await withMount(options: way.options) { tree in
         try Host.create(tree("a"), pattern(10_000))
         _ = try HostFile(tree("a"), O_RDWR | O_TRUNC)
         #expect(try Host.status(tree("a")).size == 0)
@@ -72,8 +72,8 @@ extension MountSuites {
       }
     }
 
-    @Test(arguments: cacheModes) func allocationKeepsOrGrowsTheSize(_ cache: MountOptions.Cache) async throws {
-      try await withMount(options: .init(cache: cache)) { tree in
+    @Test(arguments: Way.all) func allocationKeepsOrGrowsTheSize(_ way: Way) async throws {
+      try await withMount(options: way.options) { tree in
         let file = try HostFile(tree("a"), O_CREAT | O_RDWR)
         try file.write([1, 2, 3], at: 0)
         try file.allocate(Self.keepSize, at: 0, count: 100_000)
@@ -85,8 +85,8 @@ extension MountSuites {
       }
     }
 
-    @Test(arguments: cacheModes) func punchAndZero(_ cache: MountOptions.Cache) async throws {
-      try await withMount(smallThreshold, options: .init(cache: cache)) { tree in
+    @Test(arguments: Way.all) func punchAndZero(_ way: Way) async throws {
+      try await withMount(smallThreshold, options: way.options) { tree in
         var data = pattern(300_000)
         try Host.create(tree("a"), data)
         let file = try HostFile(tree("a"))
@@ -101,8 +101,8 @@ extension MountSuites {
       }
     }
 
-    @Test(arguments: cacheModes) func seekingDataAndHoles(_ cache: MountOptions.Cache) async throws {
-      try await withMount(options: .init(cache: cache)) { tree in
+    @Test(arguments: Way.all) func seekingDataAndHoles(_ way: Way) async throws {
+      try await withMount(options: way.options) { tree in
         let file = try HostFile(tree("a"), O_CREAT | O_RDWR)
         let megabyte: Int64 = 1 << 20
         try file.write([1], at: 4 * megabyte)
@@ -117,8 +117,8 @@ extension MountSuites {
       }
     }
 
-    @Test(arguments: cacheModes) func copyFileRange(_ cache: MountOptions.Cache) async throws {
-      try await withMount(smallThreshold, options: .init(cache: cache)) { tree in
+    @Test(arguments: Way.all) func copyFileRange(_ way: Way) async throws {
+      try await withMount(smallThreshold, options: way.options) { tree in
         let data = pattern(400_000)
         try Host.create(tree("a"), data)
         let source = try HostFile(tree("a"))
@@ -132,8 +132,8 @@ extension MountSuites {
       }
     }
 
-    @Test(arguments: cacheModes) func sendfileInAndOut(_ cache: MountOptions.Cache) async throws {
-      try await withMount(options: .init(cache: cache)) { tree in
+    @Test(arguments: Way.all) func sendfileInAndOut(_ way: Way) async throws {
+      try await withMount(options: way.options) { tree in
         let data = pattern(200_000)
         try Host.create(tree("a"), data)
         let program = """

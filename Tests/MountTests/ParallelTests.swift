@@ -6,10 +6,10 @@ import Testing
 @testable import SpoolFS
 
 extension MountSuites {
-  @Suite(.serialized) struct ParallelTests {
+  @Suite(.serialized, .kernelRing) struct ParallelTests {
     /// Clients that each check their own files, while the files roll over to disk.
-    @Test(arguments: cacheModes) func clientsWithFilesOfTheirOwn(_ cache: MountOptions.Cache) async throws {
-      let tree = try await onThread { try MountedTree(smallThreshold, options: .init(cache: cache)) }
+    @Test(arguments: Way.all) func clientsWithFilesOfTheirOwn(_ way: Way) async throws {
+      let tree = try await onThread { try MountedTree(smallThreshold, options: way.options) }
       try await onThreads(24) { index in
         for round in 0..<8 {
           let path = tree("c\(index)-\(round)")
@@ -28,8 +28,8 @@ extension MountSuites {
       }
     }
 
-    @Test(arguments: cacheModes) func clientsInOneFile(_ cache: MountOptions.Cache) async throws {
-      let tree = try await onThread { try MountedTree(smallThreshold, options: .init(cache: cache)) }
+    @Test(arguments: Way.all) func clientsInOneFile(_ way: Way) async throws {
+      let tree = try await onThread { try MountedTree(smallThreshold, options: way.options) }
       let part = 20_000
       try await onThreads(16) { index in
         let file = try HostFile(tree("shared"), O_CREAT | O_RDWR)
@@ -48,8 +48,8 @@ extension MountSuites {
       }
     }
 
-    @Test func clientsInOneDirectory() async throws {
-      let tree = try await onThread { try MountedTree() }
+    @Test(arguments: transports) func clientsInOneDirectory(_ transport: MountOptions.Transport) async throws {
+      let tree = try await onThread { try MountedTree(options: .init(transport: transport)) }
       try await onThreads(16) { index in
         for round in 0..<60 {
           // All fight for the same names.
@@ -72,8 +72,8 @@ extension MountSuites {
     }
 
     /// Callers that are killed while they wait: their answers arrive nowhere, and nothing of them stays.
-    @Test func killedClients() async throws {
-      try await withMount { tree in
+    @Test(arguments: transports) func killedClients(_ transport: MountOptions.Transport) async throws {
+      try await withMount(options: .init(transport: transport)) { tree in
         let program = """
           import os, signal, sys, time
           children = []

@@ -6,19 +6,21 @@ import Testing
 
 extension MountSuites {
   /// How many synchronous requests an operation costs: the table of `docs/design.md`. One request more is a regression.
-  @Suite(.serialized) struct RequestCountTests {
+  @Suite(.serialized, .kernelRing) struct RequestCountTests {
     /// A way to mount, and how its counts differ from the cheapest.
     struct Mode: Sendable, CustomTestStringConvertible {
       var testDescription: String
       var options: MountOptions
       var checksPermissions: Bool
 
-      static let all: [Mode] = MountOptions.Cache.allCases.flatMap { cache in
+      static let all: [Mode] = Way.all.flatMap { way in
         [false, true].map { checks in
-          Mode(
-            testDescription: cache.rawValue + (checks ? " with permission checks" : ""),
-            // As root, it is the access of others that turns the kernel's checks on.
-            options: MountOptions(cache: cache, allowOther: checks), checksPermissions: checks)
+          // As root, it is the access of others that turns the kernel's checks on.
+          var options = way.options
+          options.allowOther = checks
+          return Mode(
+            testDescription: way.testDescription + (checks ? " with permission checks" : ""), options: options,
+            checksPermissions: checks)
         }
       }
 
@@ -36,7 +38,7 @@ extension MountSuites {
     }
 
     /// Requests that nobody waits for, or that depend on when the kernel forgets.
-    private static let asynchronous: Set = ["FORGET", "BATCH_FORGET", "RELEASE", "INIT"]
+    private static let asynchronous: Set = ["FORGET", "BATCH_FORGET", "RELEASE", "INIT", "NOTIFY_REPLY"]
 
     private func requests(_ tree: MountedTree, _ body: () throws -> Void) rethrows -> [String: UInt64] {
       let before = tree.mount.statistics.requests

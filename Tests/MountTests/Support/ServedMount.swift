@@ -12,7 +12,9 @@ final class ServedMount: Sendable {
   let path: String
   private let server: Process
 
-  init(_ storage: SpoolConfiguration = .init(), cache: MountOptions.Cache) throws {
+  init(
+    _ storage: SpoolConfiguration = .init(), cache: MountOptions.Cache, transport: MountOptions.Transport = .device
+  ) throws {
     path = try MountedTree.makeMountPoint()
     server = Process()
     server.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
@@ -22,7 +24,9 @@ final class ServedMount: Sendable {
       case .bytes(let bytes): String(bytes)
       default: "unlimited"
       }
-    server.arguments = [path, cache.rawValue, threshold, storage.memoryBudget.map { String($0) } ?? "default"]
+    server.arguments = [
+      path, cache.rawValue, threshold, storage.memoryBudget.map { String($0) } ?? "default", transport.rawValue,
+    ]
     let (input, output) = (Pipe(), Pipe())
     server.standardInput = input
     server.standardOutput = output
@@ -39,7 +43,14 @@ final class ServedMount: Sendable {
   func end() {
     (server.standardInput as? Pipe)?.fileHandleForWriting.closeFile()
     server.waitUntilExit()
-    rmdir(path)
+    // It is there still where the server was killed.
+    if rmdir(path) != 0, errno == EBUSY, (try? MountPoint.unmount(FilePath(path), lazily: true)) != nil { rmdir(path) }
+  }
+
+  /// SIGKILL: the mount is dead then.
+  func kill() {
+    Foundation.kill(server.processIdentifier, SIGKILL)
+    server.waitUntilExit()
   }
 
   /// The path of `name` in the mount.

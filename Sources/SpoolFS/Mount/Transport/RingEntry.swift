@@ -1,3 +1,4 @@
+internal import CFuse
 internal import CSpoolSystem
 internal import Glibc
 import SpoolStorage
