@@ -66,7 +66,10 @@ extension CommandTests {
 
     @Test func knowOurOwnNames() throws {
       let settings = try settings(
-        "threshold=4m,memory=10%,spill_dir=/data/spill,spill_max=1t,encrypt_spill,inodes=7,lifetime=close,cache=none")
+        """
+        threshold=4m,memory=10%,spill_dir=/data/spill,spill_max=1t,encrypt_spill,inodes=7,lifetime=close,cache=none,\
+        transport=ring
+        """)
       #expect(settings.threshold == .bytes(4 << 20))
       #expect(settings.memory == .percent(10))
       #expect(settings.spillDirectory == "/data/spill")
@@ -75,6 +78,7 @@ extension CommandTests {
       #expect(settings.inodes == 7)
       #expect(settings.lifetime == .close)
       #expect(settings.cache == MountOptions.Cache.none)
+      #expect(settings.transport == .ring)
     }
 
     @Test func knowTheFlagsOfAnyMount() throws {
@@ -107,6 +111,7 @@ extension CommandTests {
       ("uid=root", "-o uid: 'root' is not a numeric id"),
       ("nr_inodes=50%", "-o nr_inodes: '50%' is not a count: write a number, or a number with k, m or g"),
       ("cache=all", "-o cache: 'all' is none of writeback, writethrough, none"),
+      ("transport=usb", "-o transport: 'usb' is none of auto, ring, device"),
       ("huge=always", "-o huge=always: this option of tmpfs has no meaning for spoolfs"),
       ("size=1x", "-o size: '1x' is not a size: write bytes, a number with k, m, g or t, or a percentage of the RAM"),
     ])

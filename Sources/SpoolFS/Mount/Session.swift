@@ -28,6 +28,7 @@ final class Session: @unchecked Sendable {
   private let stateLock = Lock()
   private var workers: [Worker] = []
   private var liveWorkers = 0
+  private let isEnding = Atomic<Bool>(false)
   private let isEnded = Atomic<Bool>(false)
   private let ended = EventCount()
 
@@ -192,6 +193,8 @@ final class Session: @unchecked Sendable {
   }
 
   private func end() {
+    // Once: where starting failed half-way, workers end later.
+    if isEnding.exchange(true, ordering: .acquiringAndReleasing) { return }
     notifier.stop()
     files.setObserver(nil)
     files.setMountStatistics(nil)

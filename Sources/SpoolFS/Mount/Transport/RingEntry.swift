@@ -77,10 +77,14 @@ final class RingEntry: Worker, @unchecked Sendable {
     start.copyMemory(from: headers, byteCount: MessageLayout.headerSize)
     (start + MessageLayout.headerSize).copyMemory(from: headers + Layout.argument, byteCount: argumentSize)
     session.process(UnsafeMutableRawBufferPointer(start: start, count: Int(header.len)), on: self)
-    guard isAnsweredLater else { return }
-    isAnsweredLater = false
-    waitForAnswer()
-    queue.serverHasWaited()
+    if isAnsweredLater {
+      isAnsweredLater = false
+      waitForAnswer()
+      queue.serverHasWaited()
+    } else if state.load(ordering: .relaxed) == State.unanswered {
+      // A request that wants no answer. The kernel wants the entry back all the same.
+      setAnswer(fuse_out_header(len: 0, error: 0, unique: header.unique), payloadSize: 0)
+    }
   }
 
   override func willAnswerLater() throws(Errno) {
@@ -89,9 +93,10 @@ final class RingEntry: Worker, @unchecked Sendable {
   }
 
   private func waitForAnswer() {
-    guard state.compareExchange(
-      expected: State.unanswered, desired: State.awaited, ordering: .acquiringAndReleasing
-    ).exchanged
+    guard
+      state.compareExchange(
+        expected: State.unanswered, desired: State.awaited, ordering: .acquiringAndReleasing
+      ).exchanged
     else { return }
     while true {
       let seen = stateChanged.current()

@@ -47,21 +47,24 @@ final class RingQueue: Sendable {
 
   func requestEnds() { busyServers.wrappingSubtract(1, ordering: .relaxed) }
 
-  /// A server is about to wait until the kernel has sent other requests, perhaps from this queue.
+  /// A server is about to wait until the kernel has sent other requests, perhaps from this queue. Called on its thread.
   ///
-  /// - Parameter file: the one that its request is for.
+  /// - Parameter file: the number of the regular file that its request is for.
   /// - Throws: EAGAIN, ENOMEM where nobody would be left to take them.
   func serverWillWait(on file: UInt64) throws(Errno) {
     let waiting = waitingServers.wrappingAdd(1, ordering: .relaxed).newValue
-    guard waiting >= registeredServers.load(ordering: .relaxed) else { return }
-    serverStarts()
-    do throws(Errno) {
-      try transport.addServer(to: self, file: file, isNeeded: true)
-    } catch {
-      serverFailed()
-      serverHasWaited()
-      throw error
+    if waiting >= registeredServers.load(ordering: .relaxed) {
+      serverStarts()
+      do throws(Errno) {
+        try transport.addServer(to: self, file: file, isNeeded: true)
+      } catch {
+        serverFailed()
+        serverHasWaited()
+        throw error
+      }
     }
+    // What waited for a server before there was this one is among what is waited for, perhaps.
+    transport.drawRequest(about: file)
   }
 
   func serverHasWaited() { waitingServers.wrappingSubtract(1, ordering: .relaxed) }

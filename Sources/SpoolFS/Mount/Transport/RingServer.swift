@@ -48,22 +48,6 @@ final class RingServer: @unchecked Sendable {
     queue.serverIsRegistered()
   }
 
-  /// Makes the kernel send one request to this processor's queue.
-  ///
-  /// Requests that found no idle server wait until one of the others has answered; a new one takes none of them by
-  /// itself. All others may be waiting for just those requests, so it makes sure to have one to answer: nothing of the
-  /// page cache of a file, which the kernel is asked to send.
-  ///
-  /// - Parameter file: the number of a regular file; for others there is no request.
-  func takeWaitingRequests(_ device: Int32, file: UInt64) {
-    let size = MemoryLayout<fuse_out_header>.size + MemoryLayout<fuse_notify_retrieve_out>.size
-    let header = fuse_out_header(len: UInt32(size), error: Int32(FUSE_NOTIFY_RETRIEVE.rawValue), unique: 0)
-    // The request gets this number; the kernel's own count from 2.
-    let body = fuse_notify_retrieve_out(
-      notify_unique: 1 << 62 | UInt64(UInt(bitPattern: entry.buffers)), nodeid: file, offset: 0, size: 0, padding: 0)
-    withUnsafeBytes(of: (header, body)) { _ = Glibc.write(device, $0.baseAddress, $0.count) }
-  }
-
   /// Serves requests until the kernel has dropped the connection.
   func serve(_ session: Session) {
     var wasRegistered = true
@@ -96,5 +80,7 @@ final class RingServer: @unchecked Sendable {
     spool_ring_prepare(ring, spool_ring_commit_and_fetch, nil, entry.commitID, UInt16(queue.number))
   }
 
-  private static func isTransient(_ code: Errno) -> Bool { code == .resourceTemporarilyUnavailable || code == .interrupted }
+  private static func isTransient(_ code: Errno) -> Bool {
+    code == .resourceTemporarilyUnavailable || code == .interrupted
+  }
 }

@@ -20,7 +20,8 @@ enum RingSupport {
       spool_ring_close(ring)
       return nil
     }
-    return "io_uring cannot be used here (\(Errno(rawValue: errno))); see sysctl kernel.io_uring_disabled, and what the "
+    return
+      "io_uring cannot be used here (\(Errno(rawValue: errno))); see sysctl kernel.io_uring_disabled, and what the "
       + "container permits"
   }
 

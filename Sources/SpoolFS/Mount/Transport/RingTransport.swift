@@ -24,6 +24,7 @@ final class RingTransport: @unchecked Sendable {
   private let fault: RingFault?
   private var queues: [RingQueue] = []
 
+  private let drawnRequests = Atomic<UInt64>(0)
   private let stage = Atomic<UInt32>(Stage.preparing)
   private let stageChanged = EventCount()
 
@@ -138,6 +139,21 @@ final class RingTransport: @unchecked Sendable {
     if let failure = isReady?.wait() { throw failure }
   }
 
+  /// Makes the kernel send one request to the queue of the calling thread's processor.
+  ///
+  /// Requests that found no idle server wait until one has answered. A new server takes none of them by itself, and all
+  /// others may be waiting for just those: so it is given a request to answer, for no bytes of a file's page cache.
+  ///
+  /// - Parameter file: the number of a regular file; for anything else there is no request.
+  func drawRequest(about file: UInt64) {
+    let size = MemoryLayout<fuse_out_header>.size + MemoryLayout<fuse_notify_retrieve_out>.size
+    let header = fuse_out_header(len: UInt32(size), error: Int32(FUSE_NOTIFY_RETRIEVE.rawValue), unique: 0)
+    // What the request is known by, even as all are. The kernel's own count from 2.
+    let number = 1 << 62 | drawnRequests.wrappingAdd(2, ordering: .relaxed).newValue
+    let body = fuse_notify_retrieve_out(notify_unique: number, nodeid: file, offset: 0, size: 0, padding: 0)
+    withUnsafeBytes(of: (header, body)) { _ = Glibc.write(device, $0.baseAddress, $0.count) }
+  }
+
   private func runLater(
     _ server: RingServer, of queue: RingQueue, _ file: UInt64, _ isReady: Tally?, _ session: Session
   ) {
@@ -149,8 +165,7 @@ final class RingTransport: @unchecked Sendable {
       if let isReady { isReady.report(error) } else { queue.serverFailed() }
       return
     }
-    server.takeWaitingRequests(device, file: file)
-    isReady?.report(nil)
+    if let isReady { isReady.report(nil) } else { drawRequest(about: file) }
     server.serve(session)
   }
 }
