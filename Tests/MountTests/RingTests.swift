@@ -162,7 +162,12 @@ extension MountSuites {
           tree.mount.waitUntilUnmounted()
         }
         try await clients
-        try await onThread { tree.end() }
+        try await onThread {
+          // A mount whose connection was aborted stays, dead.
+          try MountPoint.unmount(FilePath(tree.path), lazily: true)
+          tree.end()
+          #expect(!Host.exists(tree.path))
+        }
       }
       try eventually { try Self.threads().isEmpty }
     }
