@@ -158,7 +158,7 @@ extension MountSuites {
     /// docs/design.md.
     private static func openOrMake(_ path: String) throws -> HostFile {
       for _ in 0..<10 {
-        do { return try HostFile(path, O_CREAT | O_RDWR) } catch Errno.staleNFSFileHandle { continue }
+        if let file = try? HostFile(path, O_CREAT | O_RDWR) { return file }
       }
       return try HostFile(path, O_CREAT | O_RDWR)
     }
