@@ -4,7 +4,7 @@ import Testing
 
 extension CommandTests {
   /// What goes wrong before anything is mounted: each has its message and its exit status, and nothing is left.
-  @Suite(.serialized, .timeLimit(.minutes(2))) struct Messages {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct Messages {
     /// Expects `mount` to fail with `status`, `run` with 125, both with `message`; `setUp` prepares a mount namespace of
     /// their own, which takes root.
     private func check(

@@ -4,7 +4,7 @@ import Testing
 
 extension CommandTests {
   /// `spoolfs mount` and `unmount`.
-  @Suite(.serialized, .timeLimit(.minutes(2))) struct MountAndUnmount {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct MountAndUnmount {
     @Test(arguments: Sandbox.users)
     func mountReturnsWhenTheTreeIsUsableAndUnmountWhenItIsGone(of user: uid_t?) async throws {
       try await Sandbox.with(user: user) { sandbox in

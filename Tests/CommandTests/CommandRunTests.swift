@@ -4,7 +4,7 @@ import Testing
 
 extension CommandTests {
   /// `spoolfs run`: what the program finds, and what we make of its end.
-  @Suite(.serialized, .timeLimit(.minutes(2))) struct Run {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct Run {
     // MARK: What the program finds
 
     @Test(arguments: Sandbox.users)

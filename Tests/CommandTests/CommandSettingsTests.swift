@@ -18,7 +18,7 @@ extension Sandbox {
 
 extension CommandTests {
   /// What each option does to the tree; how options are read is tested without a mount.
-  @Suite(.serialized, .timeLimit(.minutes(2))) struct Options {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct Options {
     /// Runs `script` in a fresh tree with each way to give the same option.
     private func check(_ ways: [[String]], _ script: String, expect output: String) async throws {
       try await Sandbox.with { sandbox in
@@ -149,7 +149,7 @@ extension CommandTests {
     }
   }
 
-  @Suite(.serialized, .timeLimit(.minutes(2))) struct Status {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct Status {
     @Test(arguments: Sandbox.users)
     func theNumbersAreShown(of user: uid_t?) async throws {
       try await Sandbox.with(user: user) { sandbox in

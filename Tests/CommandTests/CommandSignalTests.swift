@@ -4,7 +4,7 @@ import Testing
 
 extension CommandTests {
   /// Which signals reach the program, from the terminal and from other processes.
-  @Suite(.serialized, .timeLimit(.minutes(2))) struct Signals {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct Signals {
     /// Plays an interactive shell: gives a command line a terminal and a process group of its own in the foreground, types
     /// what it is told to as soon as the command has written what it is to wait for, and tells how it stopped or ended.
     private static let shell = """

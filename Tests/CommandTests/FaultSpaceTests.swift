@@ -29,7 +29,7 @@ extension Sandbox {
 
 extension CommandTests {
   /// Disks that are full, descriptors that have run out, and crowds.
-  @Suite(.serialized, .timeLimit(.minutes(3))) struct FaultSpaceTests {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct FaultSpaceTests {
     @Test(.enabled(if: Sandbox.canMountImages), arguments: ["writethrough", "writeback"])
     func aFullDiskLosesNothing(cache: String) async throws {
       try await Sandbox.with { sandbox in

@@ -39,7 +39,7 @@ extension FilePath {
 
 extension CommandTests {
   /// Whatever happens to us, nothing stays behind; each test ends with the sandbox's check for that.
-  @Suite(.serialized, .timeLimit(.minutes(2))) struct FaultTests {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct FaultTests {
     @Test(arguments: Sandbox.users)
     func aKilledMountGoesAway(of user: uid_t?) async throws {
       try await Sandbox.with(user: user) { sandbox in

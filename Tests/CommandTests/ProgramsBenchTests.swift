@@ -3,7 +3,7 @@ import Testing
 
 extension CommandTests {
   /// The benchmark works; what it measures is no test's business.
-  @Suite(.serialized, .timeLimit(.minutes(2))) struct ProgramsBenchTests {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct ProgramsBenchTests {
     @Test func theBenchmarkRunsAndLeavesNothing() async throws {
       let script = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
         .appending("scripts/bench")

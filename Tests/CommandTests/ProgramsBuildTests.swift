@@ -4,7 +4,7 @@ import Testing
 
 extension CommandTests {
   /// Version control and compilers.
-  @Suite(.serialized, .timeLimit(.minutes(5))) struct ProgramsBuildTests {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct ProgramsBuildTests {
     @Test(arguments: Sandbox.places)
     func gitClones(in place: Place) async throws {
       try await Sandbox.with { sandbox in

@@ -4,7 +4,7 @@ import Testing
 
 extension CommandTests {
   /// Python's own tests of its file functions. What fails on tmpfs too is not ours.
-  @Suite(.serialized, .timeLimit(.minutes(5))) struct ProgramsPythonTests {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct ProgramsPythonTests {
     private static let modules = ["test_tempfile", "test_shutil", "test_os"]
 
     private static let places: [Place] = [

@@ -63,7 +63,7 @@ extension Sandbox {
 
 extension CommandTests {
   /// Programs that people run get the same results as on disk.
-  @Suite(.serialized, .timeLimit(.minutes(5))) struct ProgramsTests {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct ProgramsTests {
     @Test(arguments: Sandbox.places)
     func sortSpills(in place: Place) async throws {
       try await Sandbox.with { sandbox in

@@ -4,7 +4,7 @@ import Testing
 
 extension CommandTests {
   /// The other suites rely on the checker to see what stays behind.
-  @Suite(.serialized, .timeLimit(.minutes(1))) struct SupportTests {
+  @Suite(.serialized, .timeLimit(.minutes(10))) struct SupportTests {
     @Test func outputAndStatusAreReported() async throws {
       try await Sandbox.with { sandbox in
         let outcome = try await sandbox.shell("echo out; echo \"$1\" >&2; exit 3", ["err"])
