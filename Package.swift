@@ -65,8 +65,12 @@ let package = Package(
       ],
       swiftSettings: settings),
 
+    // What test targets share.
+    .target(
+      name: "TestSupport", dependencies: [systemPackage], path: "Tests/TestSupport", swiftSettings: settings),
     .testTarget(
-      name: "SpoolStorageTests", dependencies: ["CHostCalls", "SpoolStorage", "CSpoolSystem", systemPackage],
+      name: "SpoolStorageTests",
+      dependencies: ["TestSupport", "CHostCalls", "SpoolStorage", "CSpoolSystem", systemPackage],
       swiftSettings: settings),
     // Counts what tests allocate.
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
@@ -77,6 +81,7 @@ let package = Package(
     .testTarget(
       name: "TemporaryFilesTests",
       dependencies: [
+        "TestSupport",
         "CAllocationCounter", "CHostCalls", "CSpoolSystem", "TemporaryFiles", "TemporaryFilesTestProgram",
         "TemporaryFilesTesting", systemPackage,
       ],
@@ -88,7 +93,7 @@ let package = Package(
     .target(name: "CHostCalls", path: "Tests/CHostCalls"),
     .testTarget(
       name: "DifferentialTests",
-      dependencies: ["CHostCalls", "SpoolFS", "SpoolStorage", systemPackage],
+      dependencies: ["TestSupport", "CHostCalls", "SpoolFS", "SpoolStorage", systemPackage],
       swiftSettings: settings),
     // Serves mounts for tests that may not serve them in their own process.
     .executableTarget(
@@ -97,6 +102,7 @@ let package = Package(
     .testTarget(
       name: "MountTests",
       dependencies: [
+        "TestSupport",
         "CHostCalls", "MountTestServer", "SpoolFS", "SpoolStorage", "CSpoolRing", "CSpoolSystem", "CFuse",
         systemPackage,
       ],

@@ -1,5 +1,6 @@
 import CHostCalls
 import Glibc
+import TestSupport
 import Testing
 
 /// Runs one random script on two subjects and reports the first difference, with what led to it.
@@ -14,8 +15,7 @@ struct Comparison {
   /// The seed of one comparison of the suite. The suite always runs the same scripts, so that it does not fail for a
   /// change that did nothing; SPOOLFS_SEED=random looks further, and SPOOLFS_SEED=NUMBER replays what it found.
   static func seed(_ number: Int64) -> UInt64 {
-    guard let text = getenv("SPOOLFS_SEED").map({ String(cString: $0) }) else { return 20_261_121 + UInt64(number) }
-    return UInt64(text) ?? .random(in: 0..<1_000_000_000)
+    SeededGenerator.testSeed(Int(number))
   }
 
   /// Preconditions: the thread has a root of its own (`onThread`).

@@ -1,3 +1,5 @@
+import TestSupport
+
 /// One step of a random script, applied to two subjects in turn.
 enum Operation {
   case become(Int)
@@ -58,21 +60,6 @@ protocol Subject {
 
 /// The users that scripts act as; 0 is root.
 let scriptUsers: [(user: UInt32, group: UInt32)] = [(0, 0), (1000, 1000), (1001, 1000), (1002, 1002)]
-
-/// SplitMix64: small, and the same everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-    return value ^ (value >> 31)
-  }
-}
 
 /// Makes scripts over a few names, so that operations meet each other often.
 struct ScriptGenerator {

@@ -1,6 +1,7 @@
 import Foundation
 import SpoolStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import SpoolFS
@@ -18,7 +19,7 @@ extension MountSuites {
 
     @Test(arguments: cacheModes, storages.indices.map { $0 })
     func oneFile(_ cache: MountOptions.Cache, _ storage: Int) async throws {
-      let seed = SeededGenerator.seed
+      let seed = SeededGenerator.testSeed()
       try await withServedMount(Self.storages[storage], cache: cache) { tree in
         let exerciser = try DataExerciser(tree("file"), seed: seed)
         try exerciser.run(SeededGenerator.operations(400))
@@ -27,7 +28,7 @@ extension MountSuites {
 
     /// Several at a time, with less memory than they need together.
     @Test(arguments: cacheModes) func filesAtTheSameTime(_ cache: MountOptions.Cache) async throws {
-      let seed = SeededGenerator.seed
+      let seed = SeededGenerator.testSeed()
       let storage = SpoolConfiguration(threshold: .bytes(200_000), memoryBudget: 4 << 20)
       let tree = try await onThread { try ServedMount(storage, cache: cache) }
       try await onThreads(6) { index in
@@ -42,7 +43,7 @@ extension MountSuites {
       try await onThread {
         let path = "/dev/shm/spoolfs-exerciser-\(getpid())"
         defer { try? Host.unlink(path) }
-        let exerciser = try DataExerciser(path, seed: SeededGenerator.seed)
+        let exerciser = try DataExerciser(path, seed: SeededGenerator.testSeed())
         do {
           try exerciser.run(300)
         } catch let mismatch as DataExerciser.Mismatch {

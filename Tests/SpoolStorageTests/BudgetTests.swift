@@ -1,6 +1,7 @@
 import Glibc
 import SpoolStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite struct BudgetTests {

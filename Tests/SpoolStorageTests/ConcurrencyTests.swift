@@ -2,6 +2,7 @@ import Glibc
 import SpoolStorage
 import Synchronization
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite struct ConcurrencyTests {

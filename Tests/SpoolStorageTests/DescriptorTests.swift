@@ -2,6 +2,7 @@ import CSpoolSystem
 import Glibc
 import SpoolStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite struct DescriptorTests {

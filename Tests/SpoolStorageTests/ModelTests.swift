@@ -2,6 +2,7 @@ import CSpoolSystem
 import Glibc
 import SpoolStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 /// What the same calls do on the kernel's own tmpfs.

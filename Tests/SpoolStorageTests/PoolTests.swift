@@ -1,5 +1,6 @@
 import CSpoolSystem
 import Glibc
+import TestSupport
 import Testing
 
 @testable import SpoolStorage

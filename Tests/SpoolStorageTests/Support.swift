@@ -1,6 +1,7 @@
 import Glibc
 import SpoolStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 /// A directory of its own, removed at the end of the test.
@@ -15,39 +16,7 @@ final class ScratchDirectory {
   deinit { rmdir(path.string) }
 
   /// The names in it.
-  var names: [String] {
-    guard let directory = opendir(path.string) else { return [] }
-    defer { closedir(directory) }
-    var names: [String] = []
-    while let entry = readdir(directory) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name != ".", name != ".." { names.append(name) }
-    }
-    return names
-  }
-}
-
-/// The same numbers for the same seed.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ (mixed >> 31)
-  }
-
-  /// The same each time; `SPOOLFS_SEED` replays a failure, or with "random" looks for one.
-  static func testSeed() -> UInt64 {
-    guard let text = getenv("SPOOLFS_SEED").map({ String(cString: $0) }) else { return 20_261_121 }
-    return UInt64(text) ?? .random(in: 1...999_999_999)
-  }
+  var names: [String] { TestSupport.names(in: path) }
 }
 
 /// Random bytes that are never zero, twice the length that a pattern can start at.

@@ -17,7 +17,7 @@ protocol PersistableFile: ByteFile, ~Copyable {
 
 extension NamedTemporaryFile: PersistableFile {
   var namedPath: FilePath? { path }
-  var ownDescriptor: CInt? { channel.descriptor }
+  var ownDescriptor: CInt? { channel.bytes.descriptor }
 
   mutating func persist(
     to target: FilePath, replacing: Bool, synchronize: Bool, permissions: FilePermissions?
@@ -28,7 +28,7 @@ extension NamedTemporaryFile: PersistableFile {
 
 extension TemporaryFile: PersistableFile {
   var namedPath: FilePath? { nil }
-  var ownDescriptor: CInt? { channel.descriptor }
+  var ownDescriptor: CInt? { channel.bytes.descriptor }
 
   mutating func persist(
     to target: FilePath, replacing: Bool, synchronize: Bool, permissions: FilePermissions?
@@ -39,7 +39,7 @@ extension TemporaryFile: PersistableFile {
 
 extension SpooledTemporaryFile: PersistableFile {
   var namedPath: FilePath? { nil }
-  var ownDescriptor: CInt? { channel.descriptor }
+  var ownDescriptor: CInt? { channel.bytes.descriptor }
 }
 
 /// One of them, for tests that do the same with each.

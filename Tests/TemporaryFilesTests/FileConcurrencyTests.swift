@@ -3,6 +3,7 @@ import Dispatch
 import Glibc
 import Synchronization
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import TemporaryFiles

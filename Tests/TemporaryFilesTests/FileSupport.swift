@@ -3,6 +3,7 @@
 import CSpoolSystem
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import TemporaryFiles
@@ -23,18 +24,7 @@ final class Sandbox {
   }
 
   /// The names in it, repaired where they are no UTF-8.
-  var names: [String] {
-    guard let directory = path.withPlatformString({ opendir($0) }) else { return [] }
-    defer { closedir(directory) }
-    var names: [String] = []
-    while let entry = readdir(directory) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name != ".", name != ".." { names.append(name) }
-    }
-    return names.sorted()
-  }
+  var names: [String] { TestSupport.names(in: path) }
 }
 
 /// All that is in a file.
@@ -67,25 +57,4 @@ func openDescriptors() -> Int {
   var count = 0
   while readdir(directory) != nil { count += 1 }
   return count
-}
-
-/// The same numbers for the same seed.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ (mixed >> 31)
-  }
-
-  /// The same each time; `SPOOLFS_SEED` replays a failure, or with "random" looks for one.
-  static func testSeed() -> UInt64 {
-    guard let text = getenv("SPOOLFS_SEED").map({ String(cString: $0) }) else { return 20_261_121 }
-    return UInt64(text) ?? .random(in: 1...999_999_999)
-  }
 }

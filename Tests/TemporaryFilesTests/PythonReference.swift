@@ -1,5 +1,6 @@
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 
 /// CPython's `tempfile`, to compare with: runs scripts of operations, and says what each operation gave there.

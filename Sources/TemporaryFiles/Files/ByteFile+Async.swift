@@ -97,7 +97,7 @@ extension SpooledTemporaryFile {
   private mutating func writeNow(_ bytes: [UInt8]) throws(TemporaryFileError) { try write(bytes) }
 
   private func staysInMemory(writing count: Int) -> Bool {
-    guard let content = channel.content, !content.isRolledOver, let position = try? position else { return false }
+    guard let content = channel.bytes.content, !content.isRolledOver, let position = try? position else { return false }
     return content.staysInMemory(writing: count, at: position)
   }
 

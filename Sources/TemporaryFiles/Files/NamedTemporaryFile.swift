@@ -58,15 +58,15 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
     identity = try? FileIdentity(of: file)
     self.path = path
     channel = Channel(
-      .descriptor(file), buffer: FileBuffer(buffering, standard: 0), maximumSize: maximumSize)
+      .descriptor(file), path: path, buffer: FileBuffer(buffering, standard: 0), maximumSize: maximumSize)
     self.cleanup = cleanup
     updateRegistration()
   }
 
   /// A file that lives in a tree.
   package init(_ backing: any FileBacking, cleanup: Cleanup, maximumSize: Int64?) {
-    channel = Channel(.backing(backing), maximumSize: maximumSize)
     path = backing.path ?? FilePath()
+    channel = Channel(.backing(backing), path: path, maximumSize: maximumSize)
     identity = nil
     self.cleanup = cleanup
   }
@@ -75,7 +75,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
     // The channel closes the file when it is dropped, after this.
     if cleanup == .never {
       try? channel.flush()
-      try? channel.backing?.close(removing: false)
+      try? channel.bytes.backing?.close(removing: false)
     } else if hasName {
       // In a forked process it is the parent's.
       if let registration, !ExitCleanup.isOwn(registration) { return }
@@ -104,16 +104,14 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   ///
   /// - Throws: `closed`.
   public var position: Int64 {
-    get throws(TemporaryFileError) {
-      try wrap("tell the position in", path) { () throws(Errno) in try channel.position }
-    }
+    get throws(TemporaryFileError) { try channel.position }
   }
 
   /// The size in bytes, with what is still in a buffer.
   ///
   /// - Throws: `closed`.
   public var size: Int64 {
-    get throws(TemporaryFileError) { try wrap("tell the size of", path) { () throws(Errno) in try channel.size } }
+    get throws(TemporaryFileError) { try channel.size }
   }
 
   /// Always: the file is on disk.
@@ -127,14 +125,14 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   /// - Returns: the number of bytes read, less than asked for only at the end of the file.
   /// - Throws: `closed`; `failed` for what the disk answers.
   public mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(TemporaryFileError) -> Int {
-    do throws(Errno) { return try channel.read(into: buffer) } catch { throw failure(error, "read from") }
+    try channel.read(into: buffer)
   }
 
   /// Writes all of `bytes` at ``position``, and moves that. Python's `write()`.
   ///
   /// - Throws: `closed`, `noSpace`, `sizeLimitExceeded`, `failed`.
   public mutating func write(_ bytes: UnsafeRawBufferPointer) throws(TemporaryFileError) {
-    do throws(Errno) { try channel.write(bytes) } catch { throw failure(error, "write to") }
+    try channel.write(bytes)
   }
 
   /// Moves ``position`` and returns it. It may lie past the end. Python's `seek()`.
@@ -142,21 +140,21 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   /// - Throws: `closed`; `invalidArgument` for a position below 0.
   @discardableResult
   public mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(TemporaryFileError) -> Int64 {
-    do throws(Errno) { return try channel.seek(to: offset, from: origin) } catch { throw failure(error, "seek in") }
+    try channel.seek(to: offset, from: origin)
   }
 
   /// Cuts the file, or makes it longer by a hole; ``position`` stays. Python's `truncate()`.
   ///
   /// - Throws: as ``write(_:)``; `invalidArgument` for a negative size.
   public mutating func resize(to size: Int64) throws(TemporaryFileError) {
-    do throws(Errno) { try channel.resize(to: size) } catch { throw failure(error, "resize") }
+    try channel.resize(to: size)
   }
 
   /// Hands what is in a buffer to the system: Python's `flush()`.
   ///
   /// - Throws: `closed`, and what writing gives; what could not be written stays in the buffer.
   public mutating func flush() throws(TemporaryFileError) {
-    do throws(Errno) { try channel.flush() } catch { throw failure(error, "flush") }
+    try channel.flush()
   }
 
   /// The descriptor, after writing out what is in the buffer: Python's `fileno()`. It stays the file's, and is closed
@@ -167,9 +165,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   ///
   /// - Throws: `unsupported` for a file in a tree, `closed`, and what writing out gives.
   public mutating func fileDescriptor() throws(TemporaryFileError) -> FileDescriptor {
-    do throws(Errno) { return FileDescriptor(rawValue: try channel.expose()) } catch {
-      throw failure(error, "get a descriptor of")
-    }
+    try channel.fileDescriptor()
   }
 
   /// Opens the file's path anew, and makes sure that it still is this file. The new descriptor, with an offset of its
@@ -180,7 +176,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   public func reopen(_ mode: FileDescriptor.AccessMode = .readWrite) throws(TemporaryFileError) -> FileDescriptor {
     do throws(Errno) {
       guard let identity else { throw .notSupported }
-      if !isClosed { try channel.flush() }
+      if !isClosed { try channel.bytes.flush() }
       // First by its name: opening what somebody else put there may have effects, or wait for ever.
       if try FileIdentity(at: path) == identity {
         let file = try retryingInterrupts {
@@ -190,7 +186,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
         try Descriptor.close(file)
       }
     } catch {
-      throw failure(error, "open anew")
+      throw channel.failure(error, "open anew")
     }
     throw replaced("open anew")
   }
@@ -199,7 +195,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   ///
   /// - Throws: what unlink(2) gives, such as `permissionDenied`.
   public mutating func remove() throws(TemporaryFileError) {
-    do throws(Errno) { try removeName() } catch { throw failure(error, "remove") }
+    do throws(Errno) { try removeName() } catch { throw channel.failure(error, "remove") }
     hasName = false
     updateRegistration()
   }
@@ -209,11 +205,11 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   /// - Returns: the path.
   /// - Throws: `notFound` if the file has been removed; `replaced` when another one has taken its name.
   public mutating func keep() throws(TemporaryFileError) -> FilePath {
-    guard hasName else { throw failure(.noSuchFileOrDirectory, "keep") }
+    guard hasName else { throw channel.failure(.noSuchFileOrDirectory, "keep") }
     do throws(Errno) {
       if let identity, try FileIdentity(at: path) != identity { throw .staleNFSFileHandle }
     } catch {
-      throw error == .staleNFSFileHandle ? replaced("keep") : failure(error, "keep")
+      throw error == .staleNFSFileHandle ? replaced("keep") : channel.failure(error, "keep")
     }
     cleanup = .never
     return path
@@ -224,8 +220,10 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
     if isClosed { return }
     var failed: TemporaryFileError?
     if cleanup == .onClose { do throws(TemporaryFileError) { try remove() } catch { failed = error } }
-    do throws(Errno) { try channel.close(writing: cleanup != .onClose, removing: cleanup == .onClose) } catch {
-      failed = failed ?? failure(error, "close")
+    do throws(TemporaryFileError) {
+      try channel.close(writing: cleanup != .onClose, removing: cleanup == .onClose)
+    } catch {
+      failed = failed ?? error
     }
     if let failed { throw failed }
   }
@@ -239,7 +237,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   /// Removes the name if it still is this file's: what somebody else put there is not ours to remove.
   private func removeName() throws(Errno) {
     guard hasName else { return }
-    if let backing = channel.backing { return try backing.remove() }
+    if let backing = channel.bytes.backing { return try backing.remove() }
     do throws(Errno) {
       if let identity, try FileIdentity(at: path) != identity { return }
       try retryingInterrupts { path.withPlatformString { unlink($0) } }
@@ -254,10 +252,5 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
     TemporaryFileError(
       .replaced, operation: operation, path: path, errno: .staleNFSFileHandle,
       message: "another file has taken its name")
-  }
-
-  private func failure(_ errno: Errno, _ operation: String) -> TemporaryFileError {
-    if errno == .fileTooLarge { return .sizeLimit(operation: operation, path: path) }
-    return TemporaryFileError(errno: errno, operation: operation, path: path)
   }
 }

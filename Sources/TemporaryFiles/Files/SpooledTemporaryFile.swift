@@ -46,36 +46,34 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
 
   /// A spooled file whose bytes live in a tree.
   package init(_ backing: any FileBacking, maximumSize: Int64?) {
-    channel = Channel(.backing(backing), maximumSize: maximumSize)
+    channel = Channel(.backing(backing), path: backing.path, maximumSize: maximumSize)
   }
 
   /// Whether the file has been closed: Python's `closed`.
   public var isClosed: Bool { channel.isClosed }
 
   /// The path in the tree that the file was made in. nil for every other spooled file, on disk too.
-  public var path: FilePath? { channel.backing?.path }
+  public var path: FilePath? { channel.path }
 
   /// Bytes from the beginning to where the next read or write begins: Python's `tell()`.
   ///
   /// - Throws: `closed`.
   public var position: Int64 {
-    get throws(TemporaryFileError) {
-      try wrap("tell the position in", path) { () throws(Errno) in try channel.position }
-    }
+    get throws(TemporaryFileError) { try channel.position }
   }
 
   /// The size in bytes, with what is still in a buffer.
   ///
   /// - Throws: `closed`.
   public var size: Int64 {
-    get throws(TemporaryFileError) { try wrap("tell the size of", path) { () throws(Errno) in try channel.size } }
+    get throws(TemporaryFileError) { try channel.size }
   }
 
   /// Once the file is on disk.
   public var mayBlock: Bool { isRolledOver }
 
   /// Whether the bytes are on disk.
-  public var isRolledOver: Bool { channel.content?.isRolledOver ?? channel.backing?.isRolledOver ?? false }
+  public var isRolledOver: Bool { channel.bytes.content?.isRolledOver ?? channel.bytes.backing?.isRolledOver ?? false }
 
   /// How the file was opened, in Python's notation: "w+b" in memory, "rb+" on disk, as CPython has it.
   public var mode: String { isRolledOver ? "rb+" : "w+b" }
@@ -85,7 +83,7 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
   /// - Returns: the number of bytes read, less than asked for only at the end of the file.
   /// - Throws: `closed`; `failed` for what the disk answers.
   public mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(TemporaryFileError) -> Int {
-    do throws(Errno) { return try channel.read(into: buffer) } catch { throw failure(error, "read from") }
+    try channel.read(into: buffer)
   }
 
   /// Writes all of `bytes` at ``position``, and moves it. The file goes to disk first if it would outgrow its threshold.
@@ -93,7 +91,7 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
   /// - Throws: `rolloverFailed` when that fails: the file is in memory as it was, and so is the position;
   ///   `sizeLimitExceeded`, `closed`, `noSpace`, `failed`.
   public mutating func write(_ bytes: UnsafeRawBufferPointer) throws(TemporaryFileError) {
-    do throws(Errno) { try channel.write(bytes) } catch { throw failure(error, "write to") }
+    try channel.write(bytes)
   }
 
   /// Moves ``position`` and returns it. It may lie past the end. Python's `seek()`.
@@ -101,21 +99,21 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
   /// - Throws: `closed`; `invalidArgument` for a position below 0.
   @discardableResult
   public mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(TemporaryFileError) -> Int64 {
-    do throws(Errno) { return try channel.seek(to: offset, from: origin) } catch { throw failure(error, "seek in") }
+    try channel.seek(to: offset, from: origin)
   }
 
   /// Cuts the file, or makes it longer by a hole. Growing past the threshold moves it to disk. ``position`` stays.
   ///
   /// - Throws: as ``write(_:)``; `invalidArgument` for a negative size.
   public mutating func resize(to size: Int64) throws(TemporaryFileError) {
-    do throws(Errno) { try channel.resize(to: size) } catch { throw failure(error, "resize") }
+    try channel.resize(to: size)
   }
 
   /// Does nothing: no byte of a spooled file waits in a buffer.
   ///
   /// - Throws: `closed`.
   public mutating func flush() throws(TemporaryFileError) {
-    do throws(Errno) { try channel.flush() } catch { throw failure(error, "flush") }
+    try channel.flush()
   }
 
   /// Moves the file to disk now; nothing happens when it is there. Python's `rollover()`.
@@ -123,17 +121,7 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
   /// - Throws: `rolloverFailed`, with everything as it was; `closed`.
   /// - Complexity: O(bytes in memory).
   public mutating func rollOver() throws(TemporaryFileError) {
-    do throws(Errno) {
-      if let content = channel.content {
-        try content.rollOver()
-      } else if let backing = channel.backing {
-        try backing.rollOver()
-      } else {
-        throw .badFileDescriptor
-      }
-    } catch {
-      throw failure(error, "move to disk")
-    }
+    try channel.rollOver()
   }
 
   /// Moves the file to disk, and gives its descriptor: Python's `fileno()`. It stays the file's, and is closed with it.
@@ -144,9 +132,7 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
   /// - Throws: `rolloverFailed`, with everything as it was; `unsupported` for a file in a tree or with an encrypted copy on
   ///   disk; `closed`.
   public mutating func fileDescriptor() throws(TemporaryFileError) -> FileDescriptor {
-    do throws(Errno) { return FileDescriptor(rawValue: try channel.expose()) } catch {
-      throw failure(error, "get a descriptor of")
-    }
+    try channel.fileDescriptor()
   }
 
   /// A second, independent reader, with a position of its own at the beginning. It sees what is written after it was
@@ -154,8 +140,8 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
   ///
   /// - Throws: `closed`; `unsupported` for a file in a tree, which can be opened there.
   public func reader() throws(TemporaryFileError) -> SpooledFileReader {
-    guard let content = channel.content else {
-      throw failure(isClosed ? .badFileDescriptor : .notSupported, "make a reader of")
+    guard let content = channel.bytes.content else {
+      throw channel.failure(isClosed ? .badFileDescriptor : .notSupported, "make a reader of")
     }
     return SpooledFileReader(content)
   }
@@ -164,25 +150,6 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
   ///
   /// - Throws: for a file in a tree, what removing its name gives. The handle is closed in any case.
   public mutating func close() throws(TemporaryFileError) {
-    do throws(Errno) { try channel.close(writing: false) } catch { throw failure(error, "close") }
-  }
-
-  @inline(never)
-  private func failure(_ errno: Errno, _ operation: String) -> TemporaryFileError {
-    if let content = channel.content, content.takeMoveFailure() {
-      return TemporaryFileError(
-        .rolloverFailed, operation: operation, path: path, errno: errno,
-        message: "the file has to move to disk, which fails; it is in memory as it was: \(errno)")
-    }
-    if errno == .fileTooLarge { return .sizeLimit(operation: operation, path: path) }
-    return TemporaryFileError(errno: errno, operation: operation, path: path)
-  }
-}
-
-extension TemporaryFileError {
-  static func sizeLimit(operation: String, path: FilePath?) -> TemporaryFileError {
-    TemporaryFileError(
-      .sizeLimitExceeded, operation: operation, path: path, errno: .fileTooLarge,
-      message: "the file would become larger than it may; nothing has been written")
+    try channel.close(writing: false)
   }
 }

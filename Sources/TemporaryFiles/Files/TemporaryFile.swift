@@ -1,6 +1,3 @@
-internal import CSpoolSystem
-internal import Glibc
-internal import SpoolStorage
 public import SystemPackage
 
 /// A file on disk without a name, gone when it is closed or dropped or the process ends: Python's
@@ -44,16 +41,14 @@ public struct TemporaryFile: ByteFile, ~Copyable {
   ///
   /// - Throws: `closed`.
   public var position: Int64 {
-    get throws(TemporaryFileError) {
-      try wrap("tell the position in") { () throws(Errno) in try channel.position }
-    }
+    get throws(TemporaryFileError) { try channel.position }
   }
 
   /// The size in bytes, with what is still in a buffer.
   ///
   /// - Throws: `closed`.
   public var size: Int64 {
-    get throws(TemporaryFileError) { try wrap("tell the size of") { () throws(Errno) in try channel.size } }
+    get throws(TemporaryFileError) { try channel.size }
   }
 
   /// Always: the file is on disk.
@@ -67,14 +62,14 @@ public struct TemporaryFile: ByteFile, ~Copyable {
   /// - Returns: the number of bytes read, less than asked for only at the end of the file.
   /// - Throws: `closed`; `failed` for what the disk answers.
   public mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(TemporaryFileError) -> Int {
-    do throws(Errno) { return try channel.read(into: buffer) } catch { throw failure(error, "read from") }
+    try channel.read(into: buffer)
   }
 
   /// Writes all of `bytes` at ``position``, and moves that. Python's `write()`.
   ///
   /// - Throws: `closed`, `noSpace`, `sizeLimitExceeded`, `failed`.
   public mutating func write(_ bytes: UnsafeRawBufferPointer) throws(TemporaryFileError) {
-    do throws(Errno) { try channel.write(bytes) } catch { throw failure(error, "write to") }
+    try channel.write(bytes)
   }
 
   /// Moves ``position`` and returns it. It may lie past the end. Python's `seek()`.
@@ -82,21 +77,21 @@ public struct TemporaryFile: ByteFile, ~Copyable {
   /// - Throws: `closed`; `invalidArgument` for a position below 0.
   @discardableResult
   public mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(TemporaryFileError) -> Int64 {
-    do throws(Errno) { return try channel.seek(to: offset, from: origin) } catch { throw failure(error, "seek in") }
+    try channel.seek(to: offset, from: origin)
   }
 
   /// Cuts the file, or makes it longer by a hole; ``position`` stays. Python's `truncate()`.
   ///
   /// - Throws: as ``write(_:)``; `invalidArgument` for a negative size.
   public mutating func resize(to size: Int64) throws(TemporaryFileError) {
-    do throws(Errno) { try channel.resize(to: size) } catch { throw failure(error, "resize") }
+    try channel.resize(to: size)
   }
 
   /// Hands what is in a buffer to the system: Python's `flush()`.
   ///
   /// - Throws: `closed`, and what writing gives; what could not be written stays in the buffer.
   public mutating func flush() throws(TemporaryFileError) {
-    do throws(Errno) { try channel.flush() } catch { throw failure(error, "flush") }
+    try channel.flush()
   }
 
   /// The descriptor, after writing out what is in the buffer: Python's `fileno()`. It stays the file's, and is closed
@@ -107,9 +102,7 @@ public struct TemporaryFile: ByteFile, ~Copyable {
   ///
   /// - Throws: `unsupported` for a file in a tree, `closed`, and what writing out gives.
   public mutating func fileDescriptor() throws(TemporaryFileError) -> FileDescriptor {
-    do throws(Errno) { return FileDescriptor(rawValue: try channel.expose()) } catch {
-      throw failure(error, "get a descriptor of")
-    }
+    try channel.fileDescriptor()
   }
 
   /// Opens the file anew, with an offset of its own at the beginning. The new descriptor is the caller's to close.
@@ -118,24 +111,13 @@ public struct TemporaryFile: ByteFile, ~Copyable {
   public mutating func reopen(_ mode: FileDescriptor.AccessMode = .readWrite) throws(TemporaryFileError)
     -> FileDescriptor
   {
-    do throws(Errno) {
-      try channel.flush()
-      guard let file = channel.descriptor else { throw .notSupported }
-      return FileDescriptor(rawValue: try retryingInterrupts { spool_reopen(file, mode.rawValue) })
-    } catch {
-      throw failure(error, "open anew")
-    }
+    try channel.reopen(mode)
   }
 
   /// Closes the file, which is gone then. Once more does nothing. Python's `close()`.
   ///
   /// - Throws: what closing gives. The handle is closed in any case.
   public mutating func close() throws(TemporaryFileError) {
-    do throws(Errno) { try channel.close(writing: false) } catch { throw failure(error, "close") }
-  }
-
-  private func failure(_ errno: Errno, _ operation: String) -> TemporaryFileError {
-    if errno == .fileTooLarge { return .sizeLimit(operation: operation, path: nil) }
-    return TemporaryFileError(errno: errno, operation: operation)
+    try channel.close(writing: false)
   }
 }

@@ -27,7 +27,7 @@ extension NamedTemporaryFile {
   mutating func persist(to target: FilePath, _ options: PersistOptions) throws(TemporaryFileError) {
     let target = try options.open(target)
     let staysInPlace = identity != nil && target.isNamed(by: path)
-    try channel.persist(to: target, options, movingFrom: identity == nil ? nil : path, identity)
+    try channel.bytes.persist(to: target, options, movingFrom: identity == nil ? nil : path, identity)
     try didPersist(inPlace: staysInPlace)
   }
 }
@@ -48,7 +48,7 @@ extension TemporaryFile {
   }
 
   mutating func persist(to target: FilePath, _ options: PersistOptions) throws(TemporaryFileError) {
-    try channel.persist(to: options.open(target), options)
+    try channel.bytes.persist(to: options.open(target), options)
     try close()
   }
 }
@@ -68,7 +68,7 @@ extension SpooledTemporaryFile {
   }
 
   mutating func persist(to target: FilePath, _ options: PersistOptions) throws(TemporaryFileError) {
-    try channel.persist(to: options.open(target), options)
+    try channel.bytes.persist(to: options.open(target), options)
     try close()
   }
 }
@@ -94,8 +94,8 @@ struct PersistOptions: Sendable {
   }
 }
 
-extension Channel {
-  /// Makes the bytes permanent; the channel stays as it is.
+extension PositionedBytes {
+  /// Makes the bytes permanent; they stay where they are as well.
   ///
   /// - Parameter source: the file's own name, if it has one.
   func persist(

@@ -1,6 +1,7 @@
 import CHostCalls
 import Foundation
 import SystemPackage
+import TestSupport
 
 /// One file and what it must contain: after the manner of fsx, random reads and writes in every way there is, each
 /// compared with a plain array of bytes.
