@@ -1,37 +1,44 @@
-"""What scripts/bench measures.
+"""What scripts/bench measures: how a case is told, and the small operations.
 
-A case is a function of a place and the materials, decorated with its name and unit, that returns one sample. To add
-one, write it here. The place's directory is empty before and must be afterwards.
+A run is a function of a place and the materials that returns a sample for each of its cases. To add one, write it here
+or in macro.py or large.py. The place's directory is empty before and must be afterwards.
 """
 
 import dataclasses
 import functools
 import os
-import random
 import subprocess
-import sys
-import tarfile
+import time
 import typing
 
 from places import HERE, Unsupported
 
-CASES = []
+RUNS = []
+
+#: Suites by name: what they are for, and spoolfs's options, unless others are given.
+SUITES = {
+    "micro": ("single operations and streams, in memory", ["--threshold=unlimited"]),
+    "macro": ("programs, in memory", ["--threshold=unlimited"]),
+    "spill": ("streams sixteen times as large as memory", ["--memory=256m"]),
+    "scale": ("many files, many clients, 20 GB through 1 GiB", ["--memory=1g"]),
+}
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Case:
     name: str
-    unit: str  # one of report.UNITS
+    unit: str  # one of results.UNITS
     about: str
+    suite: str
+    baseline: str | None = "tmpfs"  # the place that ratios are to
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A function of place and materials that returns a sample for each case, and requests for each operation or None."""
+
+    cases: tuple
     sample: typing.Callable
-
-
-def case(name, unit, about):
-    def register(function):
-        CASES.append(Case(name, unit, about, function))
-        return function
-
-    return register
 
 
 class Materials:
@@ -43,105 +50,110 @@ class Materials:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
         self.stream_bytes = min((64 if quick else 512) << 20, available // 16)
 
-    @functools.cached_property
-    def client(self):
-        program = self.scratch / "client"
+    def compiled(self, source):
+        program = self.scratch / source.removesuffix(".c")
         compiler = os.environ.get("CC", "cc")
-        subprocess.run([compiler, "-O2", "-o", program, HERE / "client.c"], check=True)
+        subprocess.run([compiler, "-O2", "-o", program, HERE / source], check=True)
         return program
 
     @functools.cached_property
-    def headers(self):
-        archive = self.scratch / "headers.tar"
-        names = sorted(os.listdir("/usr/include"))
-        with tarfile.open(archive, "w") as tar:
-            for name in names[: len(names) // 8] if self.quick else names:
-                tar.add(f"/usr/include/{name}", name)
-        return archive
+    def client(self):
+        return self.compiled("client.c")
 
     @functools.cached_property
-    def lines(self):
-        path = self.scratch / "lines.txt"
-        source = random.Random(20)
-        with path.open("w") as file:
-            for _ in range(1 if self.quick else 8):
-                file.write("".join(f"{source.getrandbits(384):096x}\n" for _ in range(80_000)))
-        return path
+    def scale(self):
+        return self.compiled("scale.c")
 
 
-# Small operations and streams, in C.
+def measures(*cases):
+    """Registers a function that returns the samples of `cases`, or the one sample of one."""
+
+    def register(function):
+        def sample(place, materials):
+            samples = function(place, materials)
+            return samples if isinstance(samples, tuple) else (samples,)
+
+        RUNS.append(Run(cases, sample))
+        return function
+
+    return register
 
 
-def _client(operation, *options):
-    def sample(place, materials):
-        bytes_ = [materials.stream_bytes] if operation in ("write", "write-sync", "read", "reread") else []
-        _, output = place.run(materials.client, *options, operation, place.directory, *bytes_)
-        if "unsupported" in output:
-            raise Unsupported
-        return max(float(line) for line in output.split())
+class Counted(float):
+    """A sample that knows how many requests an operation took."""
 
+    requests = None
+
+
+def run_client(place, materials, operation, clients=1, bytes_=None):
+    """Seconds for an operation, or bytes per second: the slowest client's, with its requests."""
+    before = place.requests
+    _, output = place.run(materials.client, "-c", clients, operation, place.directory, *([bytes_] if bytes_ else []))
+    if "unsupported" in output:
+        raise Unsupported
+    lines = [line.split() for line in output.splitlines()]
+    figures, runs = [float(line[0]) for line in lines], sum(int(line[1]) for line in lines)
+    sample = Counted(min(figures) if bytes_ else max(figures))
+    if runs and place.setting.kind == "spoolfs":
+        sample.requests = (place.requests - before) / runs
     return sample
 
 
-for _name, _unit, _about in [
-    ("cycle", "µs", "create, write 4 KiB, close, open, read, close, unlink"),
-    ("lookup", "µs", "one request: stat of a name that does not exist and was never asked for"),
-    ("tmpfile", "µs", "open(O_TMPFILE), write 4 KiB, close"),
-    ("rename", "µs", "rename of a file"),
-    ("mkdir", "µs", "mkdir, rmdir"),
-    ("open", "µs", "open, read 4 KiB, close of a file known already"),
-    ("list", "µs", "list and stat 1,000 files"),
-    ("append-100", "µs", "append of 100 bytes"),
-    ("append-4k", "µs", "append of 4 KiB"),
-    ("append-1m", "µs", "append of 1 MiB"),
-    ("write", "MB/s", "new file in pieces of 1 MiB"),
-    ("write-sync", "MB/s", "the same with fsync"),
-    ("read", "MB/s", "file read for the first time, in pieces of 1 MiB"),
-    ("reread", "MB/s", "file read again"),
+def _operation(name, unit, about, operation=None, clients=1):
+    @measures(Case(name, unit, about, "micro"))
+    def sample(place, materials):
+        return run_client(place, materials, operation or name, clients)
+
+
+def _stream(name, about):
+    @measures(Case(name, "MB/s", about, "micro"))
+    def sample(place, materials):
+        return run_client(place, materials, name, bytes_=materials.stream_bytes)
+
+
+for _name, _about in [
+    ("cycle", "create, write 4 KiB, close, open, read, close, unlink"),
+    ("lookup", "one request that finds nothing: stat of a name that does not exist and was never asked for"),
+    ("tmpfile", "open(O_TMPFILE), write 4 KiB, read, close"),
+    ("unlinked", "the same without O_TMPFILE: create, unlink, write 4 KiB, read, close"),
+    ("rename", "rename of a file"),
+    ("mkdir", "mkdir, rmdir"),
+    ("open", "open, read 4 KiB, close of a file known already"),
+    ("stat", "stat of a file known already"),
+    ("list", "list and stat 1,000 files"),
+    ("readdir", "list 10,000 names, the first time after a change"),
+    ("readdir-again", "list them again"),
+    ("append-100", "append of 100 bytes"),
+    ("append-1k", "append of 1 KiB"),
+    ("append-4k", "append of 4 KiB"),
+    ("append-64k", "append of 64 KiB"),
+    ("append-1m", "append of 1 MiB"),
+    ("read-4k", "read of 4 KiB, one after the other, in a file of 16 MiB"),
+    ("read-4k-random", "read of 4 KiB, anywhere in it"),
+    ("write-4k", "write of 4 KiB, one after the other, over what is there"),
+    ("write-4k-random", "write of 4 KiB, anywhere in it"),
+    ("mmap-read", "map 16 MiB, read a byte of each page"),
+    ("mmap-write", "map 16 MiB, change a byte of each page"),
 ]:
-    case(_name, _unit, _about)(_client(_name))
+    _operation(_name, "µs", _about)
 
-case("cycle-2", "µs", "cycle, by two clients at once")(_client("cycle", "-c", 2))
+for _name, _about in [
+    ("write", "new file in pieces of 1 MiB"),
+    ("write-sync", "the same with fsync"),
+    ("read", "file read for the first time, in pieces of 1 MiB"),
+    ("read-direct", "the same with O_DIRECT"),
+    ("reread", "file read again, from the page cache where there is one"),
+]:
+    _stream(_name, _about)
 
-
-# Programs.
-
-
-@case("untar", "s", "tar x of /usr/include")
-def untar(place, materials):
-    target = place.directory / "headers"
-    target.mkdir()
-    seconds, _ = place.run("tar", "xf", materials.headers, "-C", target)
-    place.run("rm", "-rf", target)
-    return seconds
+_operation("cycle-2", "µs", "cycle, by two clients at once", "cycle", clients=2)
 
 
-@case("rm", "s", "rm -r of the same")
-def remove(place, materials):
-    target = place.directory / "headers"
-    target.mkdir()
-    place.run("tar", "xf", materials.headers, "-C", target)
-    seconds, _ = place.run("rm", "-rf", target)
-    return seconds
-
-
-@case("sort", "s", "sort of 60 MB with 4 MiB of memory, through temporary files")
-def sort(place, materials):
-    seconds, _ = place.run(
-        "env", "LC_ALL=C", "sort", "-S", "4M", "-T", place.directory, "-o", "/dev/null", materials.lines)
-    return seconds
-
-
-def _script(name, count):
-    """A function of scripts.py, which says itself how many seconds it took."""
-
-    def sample(place, materials):
-        some = count // 8 if materials.quick else count
-        _, output = place.run(sys.executable, "-B", "-I", HERE / "scripts.py", name, place.directory, some)
-        return float(output)
-
-    return sample
-
-
-case("sqlite", "s", "SQLite: insert 200,000 rows in 20 transactions, then an index")(_script("sqlite", 200_000))
-case("namedtemp", "s", "3,000 of Python's NamedTemporaryFile")(_script("named_temporary_files", 3_000))
+@measures(Case("idle", "ms/s", "processor time of the daemon while nothing happens", "micro", baseline=None))
+def idle(place, materials):
+    if not place.daemons:
+        raise Unsupported
+    time.sleep(0.2)
+    before, start = place.daemon_seconds, time.monotonic()
+    time.sleep(0.3 if materials.quick else 2)
+    return (place.daemon_seconds - before) / (time.monotonic() - start)

@@ -2,9 +2,9 @@
 //
 //   client [-c CLIENTS] OPERATION DIRECTORY [BYTES]
 //
-// prints what one operation takes in seconds, or for `write`, `write-sync`, `read` and `reread` of a file of BYTES the
-// bytes per second; "unsupported" where the filesystem cannot do it. Works in a directory of its own, which it removes.
-// With several CLIENTS, as many processes do the same at once and the slowest one's figure is printed.
+// prints what one operation takes in seconds and how often it was done in all, or for a stream of BYTES the bytes per
+// second and 0; "unsupported" where the filesystem cannot do it. Works in a directory of its own, which it removes. With
+// several CLIENTS, as many processes do the same at once and each prints its line.
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -13,14 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { page = 4096, megabyte = 1 << 20, batches = 5, entries = 1000 };
+enum { page = 4096, kilobyte = 1 << 10, megabyte = 1 << 20, batches = 5, pages = 4096 };
 
-static char *block;  // a megabyte of data
+static char *block;  // a megabyte of data, aligned as O_DIRECT wants it
 static long size_of_file = 256L * megabyte;
 
 static double now(void) {
@@ -30,8 +31,10 @@ static double now(void) {
 }
 
 static void fail(const char *what) {
-  if (errno == EOPNOTSUPP) {
+  if (errno == EOPNOTSUPP || errno == ENODEV) {
     puts("unsupported");
+    unlink("data");
+    unlink("stream");
     exit(0);
   }
   fprintf(stderr, "client: %s: %s\n", what, strerror(errno));
@@ -79,10 +82,20 @@ static void lookup(void) {
   if (stat(new_name(), &status) == 0 || errno != ENOENT) fail("stat of a name that is not there");
 }
 
-static void unnamed_cycle(void) {
-  int file = checked(open(".", O_TMPFILE | O_RDWR, 0600), "open(O_TMPFILE)");
+static void write_read_close(int file) {
   whole(write(file, block, page), page, "write");
+  whole(pread(file, block, page, 0), page, "read");
   close(file);
+}
+
+static void unnamed_cycle(void) { write_read_close(checked(open(".", O_TMPFILE | O_RDWR, 0600), "open(O_TMPFILE)")); }
+
+// The same without O_TMPFILE.
+static void unlinked_cycle(void) {
+  const char *name = new_name();
+  int file = checked(open(name, O_CREAT | O_EXCL | O_RDWR, 0600), "create");
+  checked(unlink(name), "unlink");
+  write_read_close(file);
 }
 
 static void rename_cycle(void) {
@@ -103,6 +116,11 @@ static void open_again(void) {
   close(file);
 }
 
+static void stat_again(void) {
+  struct stat status;
+  checked(stat("a", &status), "stat");
+}
+
 static void make_a(void) {
   int file = checked(open("a", O_CREAT | O_RDWR, 0600), "create");
   whole(write(file, block, page), page, "write");
@@ -113,13 +131,19 @@ static void remove_a(void) {
   if (unlink("a") < 0) checked(unlink("b"), "unlink");
 }
 
-static void make_entries(void) {
+static int entries;
+
+static void make_entries(int count) {
   char name[32];
+  entries = count;
   for (int i = 0; i < entries; i++) {
     snprintf(name, sizeof name, "entry%d", i);
     close(checked(open(name, O_CREAT | O_RDWR, 0600), "create"));
   }
 }
+
+static void make_1k_entries(void) { make_entries(1000); }
+static void make_10k_entries(void) { make_entries(10000); }
 
 static void remove_entries(void) {
   char name[32];
@@ -129,19 +153,28 @@ static void remove_entries(void) {
   }
 }
 
-static void list_and_stat(void) {
+// A change to the directory, after which nobody can have its listing cached.
+static void change_directory_content(void) {
+  make_a();
+  checked(unlink("a"), "unlink");
+}
+
+static void list(int with_stat) {
   DIR *directory = opendir(".");
   if (!directory) fail("opendir");
   struct dirent *entry;
   struct stat status;
   int seen = 0;
   while ((entry = readdir(directory))) {
-    checked(fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW), "stat");
+    if (with_stat) checked(fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW), "stat");
     seen++;
   }
   if (seen != entries + 2) fail("readdir");
   closedir(directory);
 }
+
+static void list_names(void) { list(0); }
+static void list_and_stat(void) { list(1); }
 
 static int log_file;
 static size_t append_bytes;
@@ -155,24 +188,82 @@ static void close_log(void) {
 
 static void append(void) { whole(write(log_file, block, append_bytes), append_bytes, "append"); }
 
+// A file of 16 MiB, in the page cache where there is one.
+static int data_file;
+static unsigned next_page;
+
+static void make_data(void) {
+  data_file = checked(open("data", O_CREAT | O_RDWR, 0600), "create");
+  for (int i = 0; i < pages * page / megabyte; i++) whole(write(data_file, block, megabyte), megabyte, "write");
+  for (int i = 0; i < pages * page / megabyte; i++)
+    whole(pread(data_file, block, megabyte, (off_t)i * megabyte), megabyte, "read");
+}
+
+static void remove_data(void) {
+  close(data_file);
+  checked(unlink("data"), "unlink");
+}
+
+static off_t following(void) { return (off_t)(next_page++ % pages) * page; }
+
+static off_t anywhere(void) {
+  next_page = next_page * 1664525u + 1013904223u;
+  return (off_t)((next_page >> 8) % pages) * page;
+}
+
+static void read_following(void) { whole(pread(data_file, block, page, following()), page, "read"); }
+static void read_anywhere(void) { whole(pread(data_file, block, page, anywhere()), page, "read"); }
+static void write_following(void) { whole(pwrite(data_file, block, page, following()), page, "write"); }
+static void write_anywhere(void) { whole(pwrite(data_file, block, page, anywhere()), page, "write"); }
+
+// Maps the file anew, so that each page is a fault, and reads or changes all of it.
+static void touch_all(int change) {
+  size_t length = (size_t)pages * page;
+  char *address = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, data_file, 0);
+  if (address == MAP_FAILED) fail("mmap");
+  volatile char *byte = address;
+  for (size_t i = 0; i < length; i += page)
+    if (change)
+      byte[i] = 'y';
+    else
+      (void)byte[i];
+  munmap(address, length);
+}
+
+static void read_mapped(void) { touch_all(0); }
+static void write_mapped(void) { touch_all(1); }
+
 struct operation {
   const char *name;
   int count;  // in a batch
   void (*set_up)(void), (*run)(void), (*tear_down)(void);
   size_t bytes;
+  void (*before_batch)(void);  // not timed
 };
 
 static const struct operation operations[] = {
-    {"cycle", 400, nothing, cycle, nothing, 0},
-    {"lookup", 1000, nothing, lookup, nothing, 0},
-    {"tmpfile", 400, nothing, unnamed_cycle, nothing, 0},
-    {"rename", 400, make_a, rename_cycle, remove_a, 0},
-    {"mkdir", 400, nothing, directory_cycle, nothing, 0},
-    {"open", 1000, make_a, open_again, remove_a, 0},
-    {"list", 4, make_entries, list_and_stat, remove_entries, 0},
-    {"append-100", 20000, open_log, append, close_log, 100},
-    {"append-4k", 2000, open_log, append, close_log, page},
-    {"append-1m", 20, open_log, append, close_log, megabyte},
+    {"cycle", 400, nothing, cycle, nothing, 0, nothing},
+    {"lookup", 1000, nothing, lookup, nothing, 0, nothing},
+    {"tmpfile", 400, nothing, unnamed_cycle, nothing, 0, nothing},
+    {"unlinked", 400, nothing, unlinked_cycle, nothing, 0, nothing},
+    {"rename", 400, make_a, rename_cycle, remove_a, 0, nothing},
+    {"mkdir", 400, nothing, directory_cycle, nothing, 0, nothing},
+    {"open", 1000, make_a, open_again, remove_a, 0, nothing},
+    {"stat", 5000, make_a, stat_again, remove_a, 0, nothing},
+    {"list", 4, make_1k_entries, list_and_stat, remove_entries, 0, nothing},
+    {"readdir", 1, make_10k_entries, list_names, remove_entries, 0, change_directory_content},
+    {"readdir-again", 4, make_10k_entries, list_names, remove_entries, 0, nothing},
+    {"append-100", 20000, open_log, append, close_log, 100, nothing},
+    {"append-1k", 4000, open_log, append, close_log, kilobyte, nothing},
+    {"append-4k", 2000, open_log, append, close_log, page, nothing},
+    {"append-64k", 200, open_log, append, close_log, 64 * kilobyte, nothing},
+    {"append-1m", 20, open_log, append, close_log, megabyte, nothing},
+    {"read-4k", 4000, make_data, read_following, remove_data, 0, nothing},
+    {"read-4k-random", 4000, make_data, read_anywhere, remove_data, 0, nothing},
+    {"write-4k", 2000, make_data, write_following, remove_data, 0, nothing},
+    {"write-4k-random", 2000, make_data, write_anywhere, remove_data, 0, nothing},
+    {"mmap-read", 1, make_data, read_mapped, remove_data, 0, nothing},
+    {"mmap-write", 1, make_data, write_mapped, remove_data, 0, nothing},
 };
 
 static int ascending(const void *a, const void *b) {
@@ -180,20 +271,27 @@ static int ascending(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
+struct figure {
+  double value;
+  long runs;  // 0 for a stream
+};
+
 // The median over a few batches of what one operation takes.
-static double seconds_per(const struct operation *operation) {
+static struct figure seconds_per(const struct operation *operation) {
   double samples[batches];
   append_bytes = operation->bytes;
   operation->set_up();
-  for (int i = 0; i < operation->count / 4 + 1; i++) operation->run();
+  int warm_up = operation->count / 4 + 1;
+  for (int i = 0; i < warm_up; i++) operation->run();
   for (int batch = 0; batch < batches; batch++) {
+    operation->before_batch();
     double start = now();
     for (int i = 0; i < operation->count; i++) operation->run();
     samples[batch] = (now() - start) / operation->count;
   }
   operation->tear_down();
   qsort(samples, batches, sizeof *samples, ascending);
-  return samples[batches / 2];
+  return (struct figure){samples[batches / 2], warm_up + (long)batches * operation->count};
 }
 
 // MARK: Streams
@@ -207,11 +305,13 @@ static double stream_out(int sync) {
   return size_of_file / (now() - start);
 }
 
-static double stream_in(int cached) {
-  int file = checked(open("stream", O_RDONLY), "open");
+enum source { cached, uncached, direct };
+
+static double stream_in(enum source from) {
+  int file = checked(open("stream", O_RDONLY | (from == direct ? O_DIRECT : 0)), "open");
   checked(fsync(file), "fsync");
   // Where the page cache is all there is, as in tmpfs, this does nothing.
-  if (!cached) posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+  if (from != cached) posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
   double start = now();
   for (long done = 0; done < size_of_file; done += megabyte) whole(read(file, block, megabyte), megabyte, "read");
   double rate = size_of_file / (now() - start);
@@ -219,12 +319,16 @@ static double stream_in(int cached) {
   return rate;
 }
 
+static const char *const streams[] = {"write", "write-sync", "read", "read-direct", "reread"};
+
+// A stream of the given name; the file is removed.
 static double rate_of(const char *name) {
   double rate = stream_out(strcmp(name, "write-sync") == 0);
-  if (strcmp(name, "read") == 0) rate = stream_in(0);
+  if (strcmp(name, "read") == 0) rate = stream_in(uncached);
+  if (strcmp(name, "read-direct") == 0) rate = stream_in(direct);
   if (strcmp(name, "reread") == 0) {
-    stream_in(1);
-    rate = stream_in(1);
+    stream_in(cached);
+    rate = stream_in(cached);
   }
   checked(unlink("stream"), "unlink");
   return rate;
@@ -232,10 +336,9 @@ static double rate_of(const char *name) {
 
 // MARK: Running
 
-static double measure(const char *name, int *is_rate) {
-  static const char *streams[] = {"write", "write-sync", "read", "reread"};
+static struct figure measure(const char *name) {
   for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
-    if ((*is_rate = strcmp(name, streams[i]) == 0)) return rate_of(name);
+    if (strcmp(name, streams[i]) == 0) return (struct figure){rate_of(name), 0};
   for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
     if (strcmp(name, operations[i].name) == 0) return seconds_per(&operations[i]);
   fprintf(stderr, "client: no operation called %s\n", name);
@@ -254,8 +357,8 @@ static void run_client(const char *name, const char *directory) {
   if (!mkdtemp(own)) fail("mkdtemp");
   checked(chdir(own), own);
   atexit(remove_own);
-  int is_rate;
-  printf("%.9g\n", measure(name, &is_rate));
+  struct figure figure = measure(name);
+  printf("%.9g %ld\n", figure.value, figure.runs);
 }
 
 int main(int count, char **arguments) {
@@ -270,7 +373,7 @@ int main(int count, char **arguments) {
     return 2;
   }
   if (count > 3) size_of_file = atol(arguments[3]) / megabyte * megabyte;
-  block = malloc(megabyte);
+  block = aligned_alloc(page, megabyte);
   memset(block, 'x', megabyte);
   for (int i = 1; i < clients; i++)
     if (checked(fork(), "fork") == 0) {

@@ -9,7 +9,13 @@ import subprocess
 import sys
 import tempfile
 
+import naming
+from naming import Setting
+
 HERE = pathlib.Path(__file__).resolve().parent
+
+#: The disk to compare with is the one that spoolfs spills to.
+SPILL_DIRECTORY = os.environ.get("SPOOLFS_SPILL_DIR", "/var/tmp")
 
 
 class Unsupported(Exception):
@@ -21,10 +27,13 @@ class CaseFailed(Exception):
 
 
 class Place:
-    """A directory under test, and the agent that runs programs on it."""
+    """A directory under test, the agent that runs programs on it, and the processes that serve it."""
 
-    def __init__(self, name, launcher=(), directory=None):
-        self.name = name
+    def __init__(self, setting, launcher=(), directory=None):
+        self.setting = setting
+        self.name = setting.name
+        self.daemons = []
+        self.idle_memory = 0
         environment = dict(os.environ)
         if directory is not None:
             environment["TMPDIR"] = str(directory)
@@ -58,23 +67,66 @@ class Place:
         self._agent.wait(timeout=60)
         self._agent.stdout.close()
 
+    # What a daemon tells, and what the kernel tells of it.
+
+    @property
+    def statistics(self):
+        """spoolfs's own numbers; nothing elsewhere."""
+        if self.setting.kind != "spoolfs":
+            return {}
+        return json.loads((self.directory / ".spoolfs/stats").read_text())["mount"]
+
+    @property
+    def requests(self):
+        """How many requests the daemon has had that somebody waited for."""
+        unanswered = {"FORGET", "BATCH_FORGET", "RELEASE", "RELEASEDIR", "INTERRUPT", "NOTIFY_REPLY"}
+        return sum(count for name, count in self.statistics.get("requests", {}).items() if name not in unanswered)
+
+    @property
+    def daemon_seconds(self):
+        """Processor time that the daemons have used."""
+        files = [file for process in self.daemons for file in pathlib.Path(f"/proc/{process}/task").glob("*/schedstat")]
+        return sum(int(file.read_text().split()[0]) for file in files) / 1e9
+
+    def daemon_memory(self, field="VmRSS"):
+        """A line of the daemons' /proc/PID/status, in bytes."""
+        total = 0
+        for process in self.daemons:
+            for line in pathlib.Path(f"/proc/{process}/status").read_text().splitlines():
+                if line.startswith(f"{field}:"):
+                    total += int(line.split()[1]) << 10
+        return total
+
+
+def processes_of(executable):
+    """The processes that run an executable."""
+    executable, found = os.path.realpath(executable), set()
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.isdigit() and os.readlink(f"/proc/{entry}/exe") == executable:
+                found.add(int(entry))
+    return found
+
 
 class Places(contextlib.ExitStack):
     """Makes places, and unmounts and removes all of them at the end, however it comes."""
 
     def __init__(self, scratch):
         super().__init__()
-        self.scratch = scratch
+        self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="places-", dir=scratch))
+        self.callback(lambda: self.scratch.rmdir())
         self.all = []
 
-    def _add(self, name, launcher=(), directory=None):
-        place = Place(name, launcher, directory)
+    def _add(self, setting, launcher=(), directory=None):
+        place = Place(setting, launcher, directory)
         self.callback(place.close)
         self.all.append(place)
+        return place
 
     def _fresh(self, name):
         directory = self.scratch / name
         directory.mkdir()
+        self.callback(lambda: directory.rmdir())
         return directory
 
     def _unmount_at_exit(self, directory, *command):
@@ -85,41 +137,52 @@ class Places(contextlib.ExitStack):
 
         self.callback(unmount)
 
+    def add(self, setting, spoolfs, options):
+        """A place by its name's meaning. `options` are for spoolfs."""
+        if setting.kind == "tmpfs":
+            return self.add_tmpfs()
+        if setting.kind == "disk":
+            return self.add_directory("disk", SPILL_DIRECTORY, "disk")
+        others = processes_of(spoolfs)
+        with naming.RingSwitch() if setting.transport == "ring" else contextlib.nullcontext():
+            place = self._add_spoolfs(setting, spoolfs, [*options, *setting.options()])
+            place.daemons = sorted(processes_of(spoolfs) - others)
+            place.idle_memory = place.daemon_memory()
+            if "transport" in place.statistics:
+                place.setting.transport = place.statistics["transport"]
+        return place
+
+    def _add_spoolfs(self, setting, spoolfs, options):
+        if setting.session == "run":
+            return self._add(setting, launcher=[spoolfs, "run", *options, "--"])
+        directory = self._fresh(setting.name)
+        subprocess.run([spoolfs, "mount", *options, directory], check=True)
+        self._unmount_at_exit(directory, spoolfs, "unmount")
+        return self._add(setting, directory=directory)
+
     def add_tmpfs(self):
         """A tmpfs of its own where it may mount one, else a directory of the machine's."""
-        if os.geteuid() == 0:
-            directory = self._fresh("tmpfs")
-            subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", directory], check=True)
-            self._unmount_at_exit(directory, "umount")
-            self._add("tmpfs", directory=directory)
-        else:
-            self.add_directory("tmpfs", "/dev/shm")
+        if os.geteuid() != 0:
+            return self.add_directory("tmpfs", "/dev/shm", "tmpfs")
+        directory = self._fresh("tmpfs")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", directory], check=True)
+        self._unmount_at_exit(directory, "umount")
+        return self._add(Setting("tmpfs", "tmpfs"), directory=directory)
 
-    def add_directory(self, name, parent):
+    def add_directory(self, name, parent, kind="directory"):
         """A directory of its own below `parent`."""
         directory = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=parent))
         self.callback(shutil.rmtree, directory, ignore_errors=True)
-        self._add(name, directory=directory)
-
-    def add_mount(self, name, spoolfs, options):
-        """spoolfs mounted in the background: its daemon runs in another session than the programs."""
-        directory = self._fresh(name)
-        subprocess.run([spoolfs, "mount", *options, directory], check=True)
-        self._unmount_at_exit(directory, spoolfs, "unmount")
-        self._add(name, directory=directory)
-
-    def add_run(self, name, spoolfs, options):
-        """The programs run under `spoolfs run`."""
-        self._add(name, launcher=[spoolfs, "run", *options, "--"])
+        return self._add(Setting(name, kind), directory=directory)
 
     def add_memfs(self, name, source, options=()):
         """libfuse's example of a memory filesystem, compiled from `source`, in its default configuration."""
         program = self.scratch / "memfs_program"
-        if not program.exists():
-            flags = subprocess.run(
-                ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True
-            ).stdout.split()
-            subprocess.run(["c++", "-std=c++20", "-O2", "-w", source, "-o", program, *flags], check=True)
+        flags = subprocess.run(
+            ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True
+        ).stdout.split()
+        subprocess.run(["c++", "-std=c++20", "-O2", "-w", source, "-o", program, *flags], check=True)
+        self.callback(program.unlink)
         directory = self._fresh(name)
         # In the foreground and a session of its own, as a daemon would be.
         daemon = subprocess.Popen(["setsid", "--wait", program, "-f", *options, directory], cwd="/")
@@ -128,4 +191,6 @@ class Places(contextlib.ExitStack):
             [] if os.geteuid() == 0 else ["-u"]))
         while daemon.poll() is None and not os.path.ismount(directory):
             os.sched_yield()
-        self._add(name, directory=directory)
+        place = self._add(Setting(name, "memfs"), directory=directory)
+        place.daemons = sorted(processes_of(program))
+        return place

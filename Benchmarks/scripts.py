@@ -7,6 +7,8 @@ import sys
 import tempfile
 import time
 
+SINGLE_COMMITS = 300
+
 
 def sqlite(directory, count):
     source = random.Random(1)
@@ -21,6 +23,9 @@ def sqlite(directory, count):
             database.executemany("insert into rows values (?, ?, ?)", rows[first : first + piece])
     with database:
         database.execute("create index by_key on rows (key)")
+    for number in range(count, count + SINGLE_COMMITS):
+        with database:
+            database.execute("insert into rows values (?, ?, ?)", (number, number, "single"))
     database.close()
     seconds = time.perf_counter() - start
     os.unlink(path)
