@@ -11,6 +11,51 @@ int spool_open_unnamed(int directory) { return spool_open_unnamed_at(directory, 
 
 int spool_fallocate(int file, int mode, off_t offset, off_t count) { return fallocate(file, mode, offset, count); }
 
+ssize_t spool_write_parts(int file, const struct iovec *parts, int count, off_t offset) {
+  return pwritev(file, parts, count, offset);
+}
+
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080
+#endif
+
+ssize_t spool_write_uncached(int file, const struct iovec *parts, int count, off_t offset) {
+  return pwritev2(file, parts, count, offset, RWF_DONTCACHE);
+}
+
+ssize_t spool_read_uncached(int file, void *buffer, size_t count, off_t offset) {
+  struct iovec part = {buffer, count};
+  return preadv2(file, &part, 1, offset, RWF_DONTCACHE);
+}
+
+void spool_start_writing_back(int file, off_t offset, off_t count) {
+  // Advice: what fails here is tried again by the kernel.
+  int before = errno;
+  (void)sync_file_range(file, offset, count, SYNC_FILE_RANGE_WRITE);
+  errno = before;
+}
+
+void spool_drop_from_cache(int file, off_t offset, off_t count) {
+  int before = errno;
+  (void)sync_file_range(file, offset, count,
+                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  (void)posix_fadvise(file, offset, count, POSIX_FADV_DONTNEED);
+  errno = before;
+}
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+void spool_populate_memory(void *memory, size_t size) {
+  int before = errno;
+  if (madvise(memory, size, MADV_POPULATE_WRITE) != 0) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t offset = 0; offset < size; offset += page) ((volatile char *)memory)[offset] = 0;
+  }
+  errno = before;
+}
+
 void *spool_map_secret(size_t size, int *is_wiped_on_fork) {
   void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return NULL;

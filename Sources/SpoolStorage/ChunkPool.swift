@@ -21,22 +21,45 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
     var next: Int32 = -1
   }
 
+  /// Slabs that nobody uses a chunk of.
+  private struct Reserve {
+    var first: Int32 = -1
+    var count = 0
+    /// The fewest at once since the last look: nobody missed these.
+    var least = 0
+  }
+
   private let lock = Lock()
   private var slabs: ContiguousArray<Slab> = []
   /// Slab numbers by address.
   private var numbers: [UInt: Int32] = [:]
   private var vacantNumbers: [Int32] = []
   private var firstPartial: Int32 = -1
-  private var firstUnused: Int32 = -1
-  /// The fewest slabs that were unused at once since the last `trim`: nobody missed these.
-  private var unusedCount = 0
-  private var leastUnused = 0
+  /// What was used lately, or is ready to be.
+  private var warm = Reserve()
+  /// What the kernel may take the memory of when it is short (MADV_FREE).
+  private var lent = Reserve()
   private var freedSinceTrim = false
+  /// Slabs that had to come from the system since the last `trim`, for want of unused ones.
+  private var missedSinceTrim = 0
+  /// Whether a writer takes slab after slab, and there are few for it to take.
+  private let wantsStock = Atomic<Bool>(false)
+  /// Bytes above which no slabs are made ready ahead.
+  private let stockLimit: Int64
+  /// Slabs that are ready at most.
+  private static let largestStock = 16
+  /// So many misses are a writer that goes on.
+  private static let streakOfMisses = 2
+
+  /// Belongs to the thread that trims.
+  private var trimCount: UInt = 0
+  private static let trimsUntilLentMemoryGoes: UInt = 4
 
   private let mapped = Atomic<Int64>(0)
   private let idle = Atomic<Int64>(0)
 
-  init() {}
+  /// - Parameter stockLimit: bytes; beyond what the files may use, nothing is made ready for them.
+  init(stockLimit: Int64 = .max) { self.stockLimit = stockLimit }
 
   deinit {
     for slab in slabs where slab.base != nil { munmap(slab.base, Self.slabSize) }
@@ -88,44 +111,97 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
     slabs[Int(number)].free |= chunks
     if slabs[Int(number)].free == .max {
       if !wasFull { unlink(number, from: &firstPartial) }
-      link(number, into: &firstUnused)
-      unusedCount += 1
+      push(number, into: &warm)
     } else if wasFull {
       link(number, into: &firstPartial)
     }
   }
 
+  /// Whether `stockUp` would help. Takes no lock.
+  @inline(__always)
+  var isRunningLow: Bool { wantsStock.load(ordering: .relaxed) }
+
+  /// Makes some slabs ready, for a writer that takes one after the other: the kernel clears memory that is new to a
+  /// process, and that takes as long as writing to it. Another thread does it while the writer is busy with the last ones.
+  ///
+  /// The more slabs were missed lately the more are made, up to 32 MiB; small files cause none. What nobody takes goes
+  /// back with the rest.
+  func stockUp() {
+    while let _ = lock.withLock({ isStockWanted() ? () : nil }) {
+      guard let base = Self.mapSlab() else { break }
+      spool_populate_memory(base, Self.slabSize)
+      mapped.add(Int64(Self.slabSize), ordering: .relaxed)
+      idle.add(Int64(Self.slabSize), ordering: .relaxed)
+      lock.withLock {
+        push(register(Slab(base: base, resident: .max)), into: &warm)
+        freedSinceTrim = true
+      }
+    }
+    wantsStock.store(false, ordering: .relaxed)
+  }
+
+  /// Preconditions: `lock` held.
+  private func isStockWanted() -> Bool {
+    warm.count + lent.count < min(missedSinceTrim, Self.largestStock)
+      && mappedBytes + Int64(Self.slabSize) <= stockLimit
+  }
+
   /// Gives memory back that has not been needed since the last call. Returns whether there is more to give back later.
+  ///
+  /// A little goes at once. Much is lent to the kernel first: it takes what it is short of, and the rest stays warm for the
+  /// next large file until it has not been needed for some time. Called by one thread at a time.
   func trim() -> Bool {
-    let surplus = takeSurplus()
-    for base in surplus { munmap(base, Self.slabSize) }
-    mapped.subtract(Int64(surplus.count * Self.slabSize), ordering: .relaxed)
+    let surplus = lock.withLock { take(warm.least, from: &warm) }
+    if surplus.count > Self.largestStock { lend(surplus) } else { giveBack(surplus) }
+    trimCount &+= 1
+    if trimCount.isMultiple(of: Self.trimsUntilLentMemoryGoes) {
+      let unneeded = lock.withLock {
+        let count = lent.least > Self.largestStock ? lent.least / 2 : lent.least
+        defer { lent.least = lent.count }
+        return take(count, from: &lent)
+      }
+      giveBack(unneeded)
+    }
     let isQuiet = lock.withLock { !freedSinceTrim }
     if surplus.isEmpty && isQuiet { discardIdleChunks() }
     return lock.withLock {
-      leastUnused = unusedCount
+      warm.least = warm.count
       freedSinceTrim = false
-      return idle.load(ordering: .relaxed) != 0 || unusedCount != 0
+      missedSinceTrim = 0
+      return idle.load(ordering: .relaxed) != 0 || warm.count + lent.count != 0
     }
   }
 
-  /// Takes the slabs out that were unused all the time since the last call.
-  private func takeSurplus() -> [UnsafeMutableRawPointer] {
-    lock.withLock {
-      var surplus: [UnsafeMutableRawPointer] = []
-      while leastUnused > 0, firstUnused >= 0 {
-        let number = firstUnused
-        unlink(number, from: &firstUnused)
+  /// Takes slabs out of a reserve, and returns their numbers. Nobody else finds them then.
+  ///
+  /// Preconditions: `lock` held.
+  private func take(_ count: Int, from reserve: inout Reserve) -> [Int32] {
+    var taken: [Int32] = []
+    while taken.count < count, let number = pop(from: &reserve) { taken.append(number) }
+    return taken
+  }
+
+  /// Lets the kernel have the memory when it needs some. Until then it is as warm as before.
+  private func lend(_ numbers: [Int32]) {
+    for number in numbers {
+      let base = lock.withLock { slabs[Int(number)].base! }
+      madvise(base, Self.slabSize, MADV_FREE)
+      lock.withLock { push(number, into: &lent) }
+    }
+  }
+
+  private func giveBack(_ numbers: [Int32]) {
+    for number in numbers {
+      let base = lock.withLock {
         let slab = slabs[Int(number)]
-        surplus.append(slab.base!)
         idle.subtract(Int64(slab.resident.nonzeroBitCount * Layout.chunk), ordering: .relaxed)
-        numbers[UInt(bitPattern: slab.base)] = nil
+        self.numbers[UInt(bitPattern: slab.base)] = nil
         slabs[Int(number)] = Slab()
         vacantNumbers.append(number)
-        unusedCount -= 1
-        leastUnused -= 1
+        return slab.base!
       }
-      return surplus
+      munmap(base, Self.slabSize)
+      mapped.subtract(Int64(Self.slabSize), ordering: .relaxed)
     }
   }
 
@@ -165,25 +241,32 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
 
   /// Makes a slab with free chunks the first of the partial list.
   private func openSlab() -> Bool {
-    var number = firstUnused
-    if number >= 0 {
-      unlink(number, from: &firstUnused)
-      unusedCount -= 1
-      leastUnused = min(leastUnused, unusedCount)
+    let number: Int32
+    if let unused = pop(from: &warm) ?? pop(from: &lent) {
+      number = unused
     } else {
       guard let base = Self.mapSlab() else { return false }
       mapped.add(Int64(Self.slabSize), ordering: .relaxed)
-      if let vacant = vacantNumbers.popLast() {
-        number = vacant
-      } else {
-        number = Int32(slabs.count)
-        slabs.append(Slab())
-      }
-      slabs[Int(number)] = Slab(base: base)
-      numbers[UInt(bitPattern: base)] = number
+      missedSinceTrim += 1
+      number = register(Slab(base: base))
     }
     link(number, into: &firstPartial)
+    if missedSinceTrim >= Self.streakOfMisses, isStockWanted() { wantsStock.store(true, ordering: .relaxed) }
     return true
+  }
+
+  /// Gives the slab a number. Preconditions: `lock` held.
+  private func register(_ slab: Slab) -> Int32 {
+    let number: Int32
+    if let vacant = vacantNumbers.popLast() {
+      number = vacant
+    } else {
+      number = Int32(slabs.count)
+      slabs.append(Slab())
+    }
+    slabs[Int(number)] = slab
+    numbers[UInt(bitPattern: slab.base)] = number
+    return number
   }
 
   /// Maps 2 MiB at an address that is a multiple of 2 MiB.
@@ -200,6 +283,20 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
     }
     spool_advise_memory(base, slabSize)
     return base
+  }
+
+  private func push(_ number: Int32, into reserve: inout Reserve) {
+    link(number, into: &reserve.first)
+    reserve.count += 1
+  }
+
+  private func pop(from reserve: inout Reserve) -> Int32? {
+    let number = reserve.first
+    if number < 0 { return nil }
+    unlink(number, from: &reserve.first)
+    reserve.count -= 1
+    reserve.least = min(reserve.least, reserve.count)
+    return number
   }
 
   private func link(_ number: Int32, into list: inout Int32) {

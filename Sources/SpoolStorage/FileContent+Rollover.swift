@@ -96,31 +96,36 @@ extension FileContent {
   /// Preconditions: in memory, `writerLock` held; readers may be at work.
   private func makeCopyOnDisk() throws(Errno) -> SpillFile {
     let directory = if let directory { directory } else { try store.spillTarget.open() }
-    let copy = try directory.makeFile(encryptedWith: store.spillKey)
+    let copy = try directory.makeFile(
+      encryptedWith: store.spillKey, isCachedAbove: store.isCachedAbove.load(ordering: .relaxed))
     let size = size
     var end: Int64 = 0
+    var gatherer = SpillGatherer(copy)
     try table.forEach(in: 0..<Layout.largestFile) { (index, chunk, _) throws(Errno) in
-      end = max(end, try self.write(chunk, at: index << Layout.chunkShift, size: size, to: copy))
+      let start = index << Layout.chunkShift
+      end = max(end, try self.write(chunk, at: start, size: size, to: &gatherer))
+      try reserveUnwrittenPages(of: chunk, at: start, in: copy)
     }
+    try gatherer.flush()
     // Most files end with data, and are as long as they have to be.
     if end < size { try copy.resize(to: size) }
     return copy
   }
 
-  /// Returns the end of what was written.
-  private func write(_ chunk: Chunk, at start: Int64, size: Int64, to copy: SpillFile) throws(Errno) -> Int64 {
+  /// Returns the end of what is written then.
+  private func write(
+    _ chunk: Chunk, at start: Int64, size: Int64, to gatherer: inout SpillGatherer
+  ) throws(Errno) -> Int64 {
+    guard let memory = chunk.memory else { return 0 }
     var written: Int64 = 0
-    if let memory = chunk.memory {
-      let end = Int(min(Int64(Layout.chunk), max(0, size - start)))
-      try chunk.forEachWrittenRun { (run) throws(Errno) in
-        let run = run.clamped(to: 0..<end)
-        try copy.write(
-          UnsafeRawBufferPointer(start: memory + run.lowerBound, count: run.count), at: start + Int64(run.lowerBound))
-        store.counters.rolloverBytes.add(Int64(run.count), ordering: .relaxed)
-        if !run.isEmpty { written = start + Int64(run.upperBound) }
-      }
+    let end = Int(min(Int64(Layout.chunk), max(0, size - start)))
+    try chunk.forEachWrittenRun { (run) throws(Errno) in
+      let run = run.clamped(to: 0..<end)
+      try gatherer.append(
+        UnsafeRawBufferPointer(start: memory + run.lowerBound, count: run.count), at: start + Int64(run.lowerBound))
+      store.counters.rolloverBytes.add(Int64(run.count), ordering: .relaxed)
+      if !run.isEmpty { written = start + Int64(run.upperBound) }
     }
-    try reserveUnwrittenPages(of: chunk, at: start, in: copy)
     return written
   }
 

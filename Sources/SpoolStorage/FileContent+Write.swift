@@ -143,6 +143,7 @@ extension FileContent {
   private func didTakeChunks(_ bytes: Int64) {
     let chunks = UInt32(truncatingIfNeeded: (bytes + Int64(Layout.chunk) - 1) >> Layout.chunkShift)
     store.counters.clock.wrappingAdd(chunks, ordering: .relaxed)
+    if store.pool.isRunningLow { store.spiller.requestStock() }
     if isCandidate || !maySpill { return }
     isCandidate = true
     store.candidates.insert(self)

@@ -41,8 +41,8 @@ package final class SpillDirectory: Sendable {
   /// A new empty file without a name. A directory that has been removed and made anew is used again.
   ///
   /// - Throws: EMFILE, ENFILE, ENOSPC, ENOENT when the directory has been removed, and others of open(2).
-  func makeFile(encryptedWith key: SpillKey?) throws(Errno) -> SpillFile {
-    SpillFile(owning: try openFile(), encryptedWith: key)
+  func makeFile(encryptedWith key: SpillKey?, isCachedAbove: Bool) throws(Errno) -> SpillFile {
+    SpillFile(owning: try openFile(), encryptedWith: key, isCachedAbove: isCachedAbove && !isMemoryBacked)
   }
 
   private func openFile() throws(Errno) -> Int32 {

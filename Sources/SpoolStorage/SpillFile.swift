@@ -1,5 +1,6 @@
 internal import CSpoolSystem
 internal import Glibc
+internal import Synchronization
 internal import SystemPackage
 
 /// The file on disk that a spooled file continues in. It has no name, so it vanishes with the last reference and with
@@ -11,10 +12,18 @@ final class SpillFile: Sendable {
   let file: Int32
   /// nil where the bytes are on disk as they are.
   private let seals: PageSeals?
+  /// Whether a cache above has what is read and written here in large pieces.
+  let isCachedAbove: Bool
+  /// Whether kernel and filesystem may still turn out to have RWF_DONTCACHE.
+  let takesUncached = Atomic<Bool>(true)
+  /// Where they do not: what was written in one go and is not dropped from the page cache yet.
+  let streamStart = Atomic<Int64>(0)
+  let streamEnd = Atomic<Int64>(0)
 
   /// Takes over the descriptor of an empty file.
-  init(owning file: Int32, encryptedWith key: SpillKey? = nil) {
+  init(owning file: Int32, encryptedWith key: SpillKey? = nil, isCachedAbove: Bool = false) {
     self.file = file
+    self.isCachedAbove = isCachedAbove
     seals = key.map { PageSeals(key: $0) }
   }
 
@@ -33,7 +42,8 @@ final class SpillFile: Sendable {
     guard let base = buffer.baseAddress else { return 0 }
     var done = 0
     while done < buffer.count {
-      let count = try retryingInterrupts { pread(file, base + done, buffer.count - done, off_t(offset) + done) }
+      let rest = UnsafeMutableRawBufferPointer(start: base + done, count: buffer.count - done)
+      let count = try readSome(into: rest, at: offset + Int64(done))
       if count == 0 { break }
       done += count
     }
@@ -47,11 +57,41 @@ final class SpillFile: Sendable {
     while done < bytes.count { try writeDisk(bytes, at: offset, done: &done) }
   }
 
+  /// Writes all parts, one after the other, or throws with part of them written. The corresponding C function is
+  /// `pwritev`.
+  func write(_ parts: UnsafeMutableBufferPointer<iovec>, at offset: Int64) throws(Errno) {
+    var position = offset
+    if let seals {
+      for part in parts {
+        try writeEncrypted(seals, UnsafeRawBufferPointer(start: part.iov_base, count: part.iov_len), at: position)
+        position += Int64(part.iov_len)
+      }
+      return
+    }
+    var first = 0
+    var left = parts.reduce(0) { $0 + $1.iov_len }
+    while left > 0 {
+      let written = try writeSome(parts.baseAddress! + first, parts.count - first, count: left, at: position)
+      if written == 0 { throw .ioError }
+      left -= written
+      position += Int64(written)
+      var skipped = written
+      while first < parts.count, skipped >= parts[first].iov_len {
+        skipped -= parts[first].iov_len
+        first += 1
+      }
+      if skipped > 0 {
+        parts[first].iov_base += skipped
+        parts[first].iov_len -= skipped
+      }
+    }
+  }
+
   /// Writes some of what follows the first `done` of `bytes` to disk, and adds it to `done`.
   func writeDisk(_ bytes: UnsafeRawBufferPointer, at offset: Int64, done: inout Int) throws(Errno) {
-    let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
-    let position = off_t(offset) + done
-    let count = try retryingInterrupts { pwrite(file, rest.baseAddress, rest.count, position) }
+    var rest = iovec(
+      iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress! + done), iov_len: bytes.count - done)
+    let count = try writeSome(&rest, 1, count: rest.iov_len, at: offset + Int64(done))
     // Not specified for regular files; going on would never end.
     if count == 0 { throw .ioError }
     done += count

@@ -26,6 +26,7 @@ final class Spiller: Sendable {
   /// When spilling last failed for all files, or -1.
   private let failedAt = Atomic<Int64>(-1)
   private let isTrimming = Atomic<Bool>(false)
+  private let isStocking = Atomic<Bool>(false)
   /// Bytes of small buffers that went back to malloc since it last gave memory back.
   let freedBuffers = SharedNumber()
 
@@ -68,6 +69,12 @@ final class Spiller: Sendable {
     if !isTrimming.load(ordering: .relaxed), !isTrimming.exchange(true, ordering: .relaxed) { startAndWake() }
   }
 
+  /// The pool has few chunks ready for a writer that takes many.
+  @inline(__always)
+  func requestStock() {
+    if !isStocking.load(ordering: .relaxed), !isStocking.exchange(true, ordering: .relaxed) { startAndWake() }
+  }
+
   private func startAndWake() {
     if !isStarted.load(ordering: .acquiring) { start() }
     event.signal()
@@ -88,6 +95,7 @@ final class Spiller: Sendable {
         Unmanaged<Spiller>.fromOpaque(argument).release()
         isSpilling.store(false, ordering: .relaxed)
         isTrimming.store(false, ordering: .relaxed)
+        isStocking.store(false, ordering: .relaxed)
       }
     }
   }
@@ -114,6 +122,11 @@ final class Spiller: Sendable {
   /// Returns false when the store is gone.
   private func serveOnce(_ progress: inout Progress) -> Bool {
     if hasEnded.load(ordering: .acquiring) { return false }
+    if isStocking.load(ordering: .relaxed) {
+      pool.stockUp()
+      isStocking.store(false, ordering: .relaxed)
+      requestTrimming()
+    }
     if isSpilling.load(ordering: .relaxed) {
       progress.patience = spill() ? nil : min((progress.patience ?? Self.shortestPatience) * 2, .seconds(1))
     }

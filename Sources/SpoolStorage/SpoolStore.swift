@@ -21,7 +21,7 @@ public final class SpoolStore: Sendable {
   let largestInMemory: Int64
   /// What encrypts the files on disk, wherever they are; nil: nothing does.
   let spillKey: SpillKey?
-  let pool = ChunkPool()
+  let pool: ChunkPool
   let candidates = Candidates()
   /// Bytes that files hold in memory.
   let memory: Quota
@@ -30,6 +30,9 @@ public final class SpoolStore: Sendable {
   /// Pages that files hold on disk.
   let disk: Quota
   let counters = Counters()
+  /// Whether somebody above, the kernel for a mount, caches what files on disk hold. Files that move there later do not
+  /// have it cached twice.
+  let isCachedAbove = Atomic<Bool>(false)
   let spiller: Spiller
   /// The spiller's.
   let freedBuffers: SharedNumber
@@ -85,6 +88,7 @@ public final class SpoolStore: Sendable {
     disk = Quota(limit: target.isNowhere ? 0 : (resolved.spillCapacity ?? .max) >> Layout.pageShift)
     highWater = resolved.memoryBudget / 100 * 80
     lowWater = resolved.memoryBudget / 100 * 65
+    pool = ChunkPool(stockLimit: resolved.memoryBudget)
     spiller = Spiller(pool: pool, candidates: candidates)
     freedBuffers = spiller.freedBuffers
     DescriptorLimit.raise()
@@ -134,6 +138,9 @@ public final class SpoolStore: Sendable {
       poolBytes: pool.mappedBytes, idlePoolBytes: pool.idleBytes,
       sealBytes: spillKey?.sealBytes.load(ordering: .relaxed) ?? 0)
   }
+
+  /// Tells whether somebody caches what files hold, as the kernel does for a mount.
+  package func setCachedAbove(_ isCached: Bool) { isCachedAbove.store(isCached, ordering: .relaxed) }
 
   /// Bytes that can still be written to the spill directory's filesystem, at most a second old; 0 when nothing is ever
   /// spilled. The corresponding C function is `statvfs`.

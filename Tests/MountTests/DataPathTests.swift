@@ -1,10 +1,11 @@
 import CHostCalls
 import Foundation
-import SpoolStorage
+import Synchronization
 import SystemPackage
 import Testing
 
 @testable import SpoolFS
+@testable import SpoolStorage
 
 extension MountSuites {
   @Suite(.serialized, .kernelRing) struct DataPathTests {
@@ -19,6 +20,28 @@ extension MountSuites {
         try Host.create(tree("a"), data)
         #expect(try Host.contents(tree("a")) == data)
         #expect(try Host.status(tree("a")).size == Int64(data.count))
+        #expect(try tree.files.contents(of: "a") == data)
+      }
+    }
+
+    @Test(arguments: cacheModes) func theStorageKnowsWhetherTheKernelCaches(_ cache: MountOptions.Cache) async throws {
+      let store = try await onThread {
+        let tree = try MountedTree(options: .init(cache: cache))
+        defer { tree.end() }
+        #expect(tree.files.store.isCachedAbove.load(ordering: .relaxed) == (cache != .none))
+        return tree.files.store
+      }
+      try eventually { !store.isCachedAbove.load(ordering: .relaxed) }
+    }
+
+    @Test(arguments: Way.all) func aStreamThroughLittleMemory(_ way: Way) async throws {
+      let small = FileSystem.Configuration(
+        storage: .init(memoryBudget: 4 << 20, spillDirectory: FilePath("/var/tmp")))
+      try await withMount(small, options: way.options) { tree in
+        let data = pattern(24 << 20)
+        try Host.create(tree("a"), data)
+        #expect(try Host.contents(tree("a")) == data)
+        #expect(tree.files.store.usage.memoryBytes <= 4 << 20)
         #expect(try tree.files.contents(of: "a") == data)
       }
     }

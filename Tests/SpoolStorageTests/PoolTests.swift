@@ -52,12 +52,74 @@ import Testing
     pool.deallocate(again)
   }
 
+  @Test func `a writer that goes on finds memory ready, up to a limit, and what it leaves goes back`() {
+    let pool = ChunkPool(stockLimit: 7 * Int64(ChunkPool.slabSize))
+    var chunks = [pool.allocate()!]
+    #expect(!pool.isRunningLow)
+    while chunks.count < 65 { chunks.append(pool.allocate()!) }
+    #expect(pool.isRunningLow)
+    pool.stockUp()
+    #expect(!pool.isRunningLow)
+    #expect(pool.mappedBytes == 6 * Int64(ChunkPool.slabSize))
+    #expect(pool.idleBytes == 3 * Int64(ChunkPool.slabSize))
+    while chunks.count < 6 * 32 { chunks.append(pool.allocate()!) }
+    #expect(pool.mappedBytes == 6 * Int64(ChunkPool.slabSize))
+    #expect(pool.idleBytes == 0)
+    #expect(pool.isRunningLow)
+    pool.stockUp()
+    #expect(pool.mappedBytes == 7 * Int64(ChunkPool.slabSize))
+    #expect(Set(chunks).count == chunks.count)
+    for chunk in chunks {
+      memset(chunk, 7, 65_536)
+      pool.deallocate(chunk)
+    }
+    while pool.trim() {}
+    #expect(pool.mappedBytes == 0)
+    #expect(pool.idleBytes == 0)
+  }
+
+  @Test func `much idle memory is lent to the kernel and goes back in halves`() {
+    let pool = ChunkPool()
+    let chunks = (0..<100 * 32).map { _ in pool.allocate()! }
+    for chunk in chunks {
+      memset(chunk, 7, 65_536)
+      pool.deallocate(chunk)
+    }
+    var steps: [Int64] = []
+    while pool.trim() {
+      let count = pool.mappedBytes / Int64(ChunkPool.slabSize)
+      if steps.last != count { steps.append(count) }
+    }
+    #expect(steps == [100, 50, 25, 13])
+    #expect(pool.mappedBytes == 0)
+    #expect(pool.idleBytes == 0)
+  }
+
+  @Test func `lent memory is used again before more is taken`() {
+    let pool = ChunkPool()
+    var chunks = (0..<40 * 32).map { _ in pool.allocate()! }
+    for chunk in chunks { pool.deallocate(chunk) }
+    // Arms, and lends.
+    for _ in 0..<2 { #expect(pool.trim()) }
+    chunks = chunks.map { _ in
+      let chunk = pool.allocate()!
+      memset(chunk, 9, 65_536)
+      return chunk
+    }
+    #expect(pool.mappedBytes == 40 * Int64(ChunkPool.slabSize))
+    for _ in 0..<20 { #expect(!pool.trim()) }
+    #expect(chunks.allSatisfy { memcmp($0, $0 + 1, 65_535) == 0 && $0.load(as: UInt8.self) == 9 })
+    for chunk in chunks { pool.deallocate(chunk) }
+    while pool.trim() {}
+    #expect(pool.mappedBytes == 0)
+  }
+
   @Test func `a store that is idle gives its memory back by itself`() throws {
     let store = try makeStore()
     do {
       let file = FileContent(store: store)
       try file.write(pattern(8 << 20), at: 0)
-      #expect(store.usage.poolBytes == 8 << 20)
+      #expect(store.usage.poolBytes >= 8 << 20)
     }
     #expect(eventually { store.usage.poolBytes == 0 && store.usage.idlePoolBytes == 0 })
   }

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 // O_PATH is for GNU sources; this is the name glibc always has.
@@ -24,6 +25,20 @@ int spool_open_unnamed_at(int directory, const char *path, mode_t mode);
 
 // fallocate(2) is declared for GNU sources only, and Swift imports glibc without.
 int spool_fallocate(int file, int mode, off_t offset, off_t count);
+
+// pwritev(2), which takes an off_t of 64 bits only from GNU sources.
+ssize_t spool_write_parts(int file, const struct iovec *parts, int count, off_t offset);
+
+// pwritev2(2) and preadv2(2) with RWF_DONTCACHE, for GNU sources only, and new in headers. EOPNOTSUPP where kernel or
+// filesystem do not have it.
+ssize_t spool_write_uncached(int file, const struct iovec *parts, int count, off_t offset);
+ssize_t spool_read_uncached(int file, void *buffer, size_t count, off_t offset);
+
+// sync_file_range(2), for GNU sources only: has the kernel start to write the range.
+void spool_start_writing_back(int file, off_t offset, off_t count);
+
+// Waits until the range is on disk, and drops it from the page cache.
+void spool_drop_from_cache(int file, off_t offset, off_t count);
 
 // 1 where the files of the filesystem are memory: spilling there gains nothing. -1 with errno.
 static inline int spool_is_memory_backed(int file) {
@@ -52,6 +67,9 @@ static inline void spool_advise_memory(void *memory, size_t size) {
   (void)madvise(memory, size, MADV_DONTDUMP);
   errno = before;
 }
+
+// Takes memory from the system that nobody uses yet (MADV_POPULATE_WRITE, Linux 5.14; its bytes change before that).
+void spool_populate_memory(void *memory, size_t size);
 
 // Memory that is never swapped out and not in core dumps; NULL with errno if it cannot be locked. Sets whether the kernel
 // gives forked children zeros instead.

@@ -128,6 +128,7 @@ public final class Mount: Sendable {
       try session.open(
         transport, workerCount: options.workers ?? Self.defaultWorkers, ringFault: options.ringFault)
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
+      files.store.setCachedAbove(options.cache != .none)
       if geteuid() == 0 { BackingDevice.raiseLimits(major: entry.major, minor: entry.minor) }
       return (session, (entry.major, entry.minor), guardian)
     } catch {
@@ -194,6 +195,7 @@ enum MountedFileSystems {
   }
 
   static func release(_ files: FileSystem) {
+    files.store.setCachedAbove(false)
     registry.lock.withLock { _ = registry.claimed.remove(ObjectIdentifier(files)) }
   }
 }

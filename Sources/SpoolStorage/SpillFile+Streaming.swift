@@ -1,0 +1,98 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import Synchronization
+internal import SystemPackage
+
+// What reaches the disk in large pieces, past the page cache. Where the kernel caches the files above us, as it does for
+// a mount, the cache of the spill file would hold the same bytes a second time; and a stream that goes through a cache
+// of gigabytes takes fresh memory for every page, which costs more than the disk.
+//
+// RWF_DONTCACHE (Linux 6.14) starts to write pages to disk at once and drops them when they are there. Where kernel or
+// filesystem do not have it, the same is done by hand, a window behind the writer.
+
+extension SpillFile {
+  /// Smaller writes are gathered by the page cache, as programs expect.
+  private static let smallestStreamedWrite = Layout.chunk
+  /// The kernel drops all it read ahead with the first piece that is read of it.
+  private static let smallestStreamedRead = 512 << 10
+  /// What may wait to be dropped, where that is done by hand: enough for the disk to be busy meanwhile. Bytes.
+  private static let window: Int64 = 8 << 20
+
+  /// Writes some of the parts to disk, `count` bytes together. Returns how many.
+  ///
+  /// Preconditions: nobody else changes the file.
+  func writeSome(_ parts: UnsafePointer<iovec>, _ partCount: Int, count: Int, at offset: Int64) throws(Errno) -> Int {
+    let isStreamed = isCachedAbove && count >= Self.smallestStreamedWrite
+    if isStreamed, takesUncached.load(ordering: .relaxed) {
+      do throws(Errno) {
+        return try retryingInterrupts { spool_write_uncached(file, parts, Int32(partCount), off_t(offset)) }
+      } catch {
+        if error != .notSupported { throw error }
+        takesUncached.store(false, ordering: .relaxed)
+      }
+    }
+    let written = try retryingInterrupts { spool_write_parts(file, parts, Int32(partCount), off_t(offset)) }
+    if isStreamed { dropBehind(offset..<offset + Int64(written)) }
+    return written
+  }
+
+  /// Reads some of what is on disk. Returns how many bytes, 0 at the end.
+  func readSome(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
+    if isCachedAbove, buffer.count >= Self.smallestStreamedRead, takesUncached.load(ordering: .relaxed) {
+      do throws(Errno) {
+        return try retryingInterrupts { spool_read_uncached(file, buffer.baseAddress, buffer.count, off_t(offset)) }
+      } catch {
+        if error != .notSupported { throw error }
+        takesUncached.store(false, ordering: .relaxed)
+      }
+    }
+    return try retryingInterrupts { pread(file, buffer.baseAddress, buffer.count, off_t(offset)) }
+  }
+
+  /// Has the kernel write what was written now, and drop what it has written by the time the writer is a window further.
+  private func dropBehind(_ written: Range<Int64>) {
+    spool_start_writing_back(file, off_t(written.lowerBound), off_t(written.count))
+    let end = streamEnd.load(ordering: .relaxed)
+    var start = end == written.lowerBound ? streamStart.load(ordering: .relaxed) : written.lowerBound
+    if written.upperBound - start >= 2 * Self.window {
+      let settled = start..<written.upperBound - Self.window
+      spool_drop_from_cache(file, off_t(settled.lowerBound), off_t(settled.count))
+      start = settled.upperBound
+    }
+    streamStart.store(start, ordering: .relaxed)
+    streamEnd.store(written.upperBound, ordering: .relaxed)
+  }
+}
+
+/// Gathers what follows each other in the file, so that it reaches the disk in large pieces.
+struct SpillGatherer: ~Copyable {
+  /// Chunks' worth of a megabyte.
+  private static let largestPartCount = 16
+
+  private let target: SpillFile
+  private let parts = UnsafeMutablePointer<iovec>.allocate(capacity: largestPartCount)
+  private var partCount = 0
+  private var start: Int64 = 0
+  private var count = 0
+
+  init(_ target: SpillFile) { self.target = target }
+
+  deinit { parts.deallocate() }
+
+  /// Takes bytes, which must stay as they are until `flush`.
+  mutating func append(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
+    guard let base = bytes.baseAddress, !bytes.isEmpty else { return }
+    if partCount == Self.largestPartCount || offset != start + Int64(count) { try flush() }
+    if partCount == 0 { start = offset }
+    parts[partCount] = iovec(iov_base: UnsafeMutableRawPointer(mutating: base), iov_len: bytes.count)
+    partCount += 1
+    count += bytes.count
+  }
+
+  /// Writes what is left.
+  mutating func flush() throws(Errno) {
+    if partCount > 0 { try target.write(UnsafeMutableBufferPointer(start: parts, count: partCount), at: start) }
+    partCount = 0
+    count = 0
+  }
+}

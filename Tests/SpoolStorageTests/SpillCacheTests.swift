@@ -1,0 +1,88 @@
+import Glibc
+import Synchronization
+import SystemPackage
+import Testing
+
+@testable import SpoolStorage
+
+/// What the page cache of the disk holds of files that somebody above caches.
+@Suite struct SpillCacheTests {
+  private static let megabyte = 1 << 20
+  private static let blocks = 64
+
+  /// Kernels and filesystems with RWF_DONTCACHE, and those without.
+  @Test(arguments: [true, false])
+  func `a stream leaves the page cache when it is on disk`(takesUncached: Bool) throws {
+    let store = try makeStore(threshold: .bytes(0))
+    guard !store.spillDirectoryIsMemoryBacked else { return }
+    store.setCachedAbove(true)
+    let file = FileContent(store: store)
+    try file.rollOver()
+    let spill = try #require(file.spill)
+    spill.takesUncached.store(takesUncached, ordering: .relaxed)
+    for block in 0..<Self.blocks { try writeBlock(block, of: file) }
+    // By hand the last windows stay.
+    #expect(eventually { cachedBytes(of: spill.file) <= 18 * Self.megabyte })
+    for block in 0..<Self.blocks { try expectBlock(block, of: file) }
+    guard takesUncached, spill.takesUncached.load(ordering: .relaxed) else { return }
+    #expect(eventually { cachedBytes(of: spill.file) <= 18 * Self.megabyte })
+  }
+
+  @Test(arguments: [false, true])
+  func `a file that moves to disk leaves the page cache, and reads as before`(encrypts: Bool) throws {
+    let store = try makeStore(encrypts: encrypts)
+    guard !store.spillDirectoryIsMemoryBacked else { return }
+    store.setCachedAbove(true)
+    let file = FileContent(store: store)
+    for block in 0..<Self.blocks { try writeBlock(block, of: file) }
+    // Holes, and pieces that are not whole pages, between what is gathered.
+    try file.punchHole(offset: 100_000, count: 2_000_000)
+    try file.write([1, 2, 3], at: 1_000_001)
+    try file.rollOver()
+    let spill = try #require(file.spill)
+    if spill.takesUncached.load(ordering: .relaxed) {
+      #expect(eventually { cachedBytes(of: spill.file) <= 18 * Self.megabyte })
+    }
+    #expect(try file.read(9, at: 1_000_000) == [0, 1, 2, 3, 0, 0, 0, 0, 0])
+    try expect(file, reads: Array(pattern(Self.megabyte)[..<100_000]) + [UInt8](repeating: 0, count: 10))
+    for block in 3..<Self.blocks { try expectBlock(block, of: file) }
+  }
+
+  @Test func `what nobody else caches stays in the page cache`() throws {
+    let store = try makeStore(threshold: .bytes(0))
+    guard !store.spillDirectoryIsMemoryBacked else { return }
+    let file = FileContent(store: store)
+    for block in 0..<8 { try writeBlock(block, of: file) }
+    let spill = try #require(file.spill)
+    #expect(cachedBytes(of: spill.file) == 8 * Self.megabyte)
+    store.setCachedAbove(true)
+    let second = FileContent(store: store)
+    // In small pieces: the page cache gathers them.
+    for index in 0..<1024 { try second.append(pattern(1024, at: Int64(index) * 1024)) }
+    #expect(cachedBytes(of: try #require(second.spill).file) == Self.megabyte)
+    try expectBlock(0, of: second)
+  }
+
+  private func writeBlock(_ block: Int, of file: FileContent) throws {
+    let offset = Int64(block * Self.megabyte)
+    try file.write(pattern(Self.megabyte, at: offset), at: offset)
+  }
+
+  private func expectBlock(_ block: Int, of file: FileContent) throws {
+    let offset = Int64(block * Self.megabyte)
+    try expect(file, reads: pattern(Self.megabyte, at: offset), at: offset)
+  }
+
+  /// Bytes of the file that are in the page cache.
+  private func cachedBytes(of file: Int32) -> Int {
+    var status = stat()
+    fstat(file, &status)
+    let size = Int(status.st_size)
+    guard size > 0, let memory = mmap(nil, size, PROT_READ, MAP_SHARED, file, 0), memory != MAP_FAILED else { return 0 }
+    defer { munmap(memory, size) }
+    let page = Int(getpagesize())
+    var states = [UInt8](repeating: 0, count: (size + page - 1) / page)
+    mincore(memory, size, &states)
+    return states.reduce(0) { $0 + Int($1 & 1) } * page
+  }
+}
