@@ -63,7 +63,8 @@ final class Session: @unchecked Sendable {
       throw error
     }
     files.setObserver(notifier)
-    files.setMountStatistics { [weak self] in self?.statusObject ?? JSONObject() }
+    // Strongly, until `end`: a weak reference would make each retain and release of the session a slow one.
+    files.setMountStatistics { self.statusObject }
     do throws(Errno) {
       if let ring, try start(ring, beside: direct, isRequired: transport == .ring) { return }
       try direct.start(self, workerCount: workerCount)

@@ -29,9 +29,9 @@ final class CommandNames: @unchecked Sendable {
   private static let maximumNames = 4096
 
   private let lock = Lock()
-  private var names: [String] = [""]
-  private var numbers: [String: UInt32] = ["": 0]
-  private var recent: [Int32: Recent] = [:]
+  @exclusivity(unchecked) private var names: [String] = [""]
+  @exclusivity(unchecked) private var numbers: [String: UInt32] = ["": 0]
+  @exclusivity(unchecked) private var recent: [Int32: Recent] = [:]
 
   func name(_ command: UInt32) -> String {
     lock.withLock { names[Int(command)] }

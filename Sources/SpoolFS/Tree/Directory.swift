@@ -3,7 +3,7 @@
 /// A cookie is given once, grows with every new entry and never changes, so a listing that goes on after other entries
 /// came and went neither skips nor repeats one that stayed.
 ///
-/// All of it is protected by the lock of the inode it belongs to.
+/// All of it is protected by the lock of the inode it belongs to; exclusivity is unchecked as there.
 final class Directory {
   struct Entry {
     let name: FileName
@@ -21,13 +21,13 @@ final class Directory {
   static let firstCookie: UInt64 = 3
 
   /// In the order of their cookies.
-  private var slots: ContiguousArray<Slot> = []
+  @exclusivity(unchecked) private var slots: ContiguousArray<Slot> = []
   /// Open addressing with linear probing: slot number + 1, 0 where empty. Its count is a power of two, or zero.
-  private var index: ContiguousArray<UInt32> = []
-  private var nextCookie = firstCookie
+  @exclusivity(unchecked) private var index: ContiguousArray<UInt32> = []
+  @exclusivity(unchecked) private var nextCookie = firstCookie
 
   /// Number of entries, "." and ".." not counted.
-  private(set) var count = 0
+  @exclusivity(unchecked) private(set) var count = 0
 
   var isEmpty: Bool { count == 0 }
 

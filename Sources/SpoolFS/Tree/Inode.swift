@@ -7,6 +7,8 @@ internal import SystemPackage
 /// handle. Its space is free when the last of these goes. Node ids are never used again.
 final class Inode: @unchecked Sendable {
   // @unchecked: `lock` protects every variable, except where one says otherwise.
+  //
+  // Exclusivity is unchecked where the locks see to it: each check calls the runtime, and a request makes dozens of them.
 
   enum Payload {
     /// nil until the first byte: most empty files stay empty.
@@ -31,26 +33,26 @@ final class Inode: @unchecked Sendable {
 
   let lock = Lock()
   /// Permission bits, no type.
-  var mode: UInt32
-  var user: UInt32
-  var group: UInt32
-  var linkCount: UInt32
-  var accessed: Timestamp
-  var modified: Timestamp
-  var changed: Timestamp
-  var payload: Payload
-  var extendedAttributes: ExtendedAttributes?
-  var openCount: UInt32 = 0
+  @exclusivity(unchecked) var mode: UInt32
+  @exclusivity(unchecked) var user: UInt32
+  @exclusivity(unchecked) var group: UInt32
+  @exclusivity(unchecked) var linkCount: UInt32
+  @exclusivity(unchecked) var accessed: Timestamp
+  @exclusivity(unchecked) var modified: Timestamp
+  @exclusivity(unchecked) var changed: Timestamp
+  @exclusivity(unchecked) var payload: Payload
+  @exclusivity(unchecked) var extendedAttributes: ExtendedAttributes?
+  @exclusivity(unchecked) var openCount: UInt32 = 0
   /// Made with O_TMPFILE, so that link(2) may give it a first name.
-  var isLinkable = false
-  private var isOrphan = false
-  var names: [NameReference] = []
+  @exclusivity(unchecked) var isLinkable = false
+  @exclusivity(unchecked) private var isOrphan = false
+  @exclusivity(unchecked) var names: [NameReference] = []
 
   /// Who made it; 0 where unknown. Never changed.
   let creator: Creator
 
   /// How often the kernel was told of this inode. Protected by the shard of the inode table.
-  var lookupCount: UInt64 = 0
+  @exclusivity(unchecked) var lookupCount: UInt64 = 0
 
   /// The directory this directory lies in; kept after its removal. Read with the rename lock or `lock` held, written with
   /// both.

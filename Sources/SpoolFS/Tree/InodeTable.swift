@@ -7,7 +7,7 @@ final class InodeTable: Sendable {
   private final class Shard: @unchecked Sendable {
     // @unchecked: `inodes`, and the lookup counts of the inodes in it, are protected by `lock`.
     let lock = Lock()
-    var inodes: [UInt64: Inode] = [:]
+    @exclusivity(unchecked) var inodes: [UInt64: Inode] = [:]
   }
 
   /// Enough that two cores seldom meet; a table that grows stops only one of them.
