@@ -74,6 +74,14 @@ void spool_unmap_secret(void *memory, size_t size) {
   munmap(memory, size);
 }
 
+void *spool_map_wiped_on_fork(size_t size) {
+  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return NULL;
+  if (madvise(memory, size, MADV_WIPEONFORK) == 0) return memory;
+  munmap(memory, size);
+  return NULL;
+}
+
 int spool_start_thread(void *(*body)(void *), void *argument) {
   pthread_attr_t attributes;
   sigset_t all, before;

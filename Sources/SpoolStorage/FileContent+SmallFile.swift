@@ -1,13 +1,47 @@
 internal import Glibc
 internal import Synchronization
+package import SystemPackage
 
 extension FileContent {
+  /// Writes as `write(_:at:)` to the file of `owner`. If nobody else references the file, no other thread can be using it,
+  /// and nothing has to be locked.
+  package static func write(
+    _ bytes: UnsafeRawBufferPointer, at offset: Int64, to owner: inout FileContent
+  ) throws(Errno) {
+    if isAlone(&owner), offset >= 0, offset <= Layout.largestBuffer, !bytes.isEmpty,
+      owner.writeToBuffer(bytes, over: offset..<offset + Int64(bytes.count), locking: false)
+    {
+      return
+    }
+    try owner.write(bytes, at: offset)
+  }
+
+  /// Reads as `read(into:at:)` from the file of `owner`, likewise.
+  package static func read(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: Int64, from owner: inout FileContent
+  ) throws(Errno) -> Int {
+    guard isAlone(&owner), offset >= 0, owner.spill == nil else { return try owner.read(into: buffer, at: offset) }
+    owner.stampUse()
+    return owner.readMemory(into: buffer, at: offset)
+  }
+
+  /// Whether there is no other reference to the file, and nobody who can make one. The store can of a candidate.
+  @inline(__always)
+  private static func isAlone(_ owner: inout FileContent) -> Bool {
+    guard isKnownUniquelyReferenced(&owner), !owner.isCandidate else { return false }
+    // What others did before they let go of the file.
+    atomicMemoryFence(ordering: .acquiring)
+    return true
+  }
+
   /// The short way of most writes: the bytes end within the buffer of a small file, and nothing stands in the way. Returns
   /// false if something does; nothing has changed then.
   ///
-  /// Preconditions: `writerLock` held, `bytes` is not empty.
+  /// Preconditions: `writerLock` held, or nobody else has the file; `bytes` is not empty.
+  ///
+  /// - Parameter locking: whether others may be reading.
   @inline(__always)
-  func writeToBuffer(_ bytes: UnsafeRawBufferPointer, over range: Range<Int64>) -> Bool {
+  func writeToBuffer(_ bytes: UnsafeRawBufferPointer, over range: Range<Int64>, locking: Bool) -> Bool {
     let size = currentSize.load(ordering: .relaxed)
     guard spill == nil, range.upperBound <= Layout.largestBuffer, max(size, range.upperBound) <= largestInMemory else {
       return false
@@ -24,7 +58,8 @@ extension FileContent {
       store.data.release(pages)
       return false
     }
-    let isDone = stateLock.withExclusiveLock {
+    if locking { stateLock.lockExclusive() }
+    let isDone = {
       if growth > 0 {
         guard let memory = grownMemory(of: head, to: capacity, sparing: place) else { return false }
         head.memory = memory
@@ -38,7 +73,8 @@ extension FileContent {
       memcpy(head.memory! + place.lowerBound, bytes.baseAddress!, bytes.count)
       if range.upperBound > size { currentSize.store(range.upperBound, ordering: .releasing) }
       return true
-    }
+    }()
+    if locking { stateLock.unlockExclusive() }
     guard isDone else {
       store.data.release(pages)
       store.memory.release(growth)

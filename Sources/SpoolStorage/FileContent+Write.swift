@@ -35,7 +35,7 @@ extension FileContent {
   private func writeLocked(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
     guard !bytes.isEmpty else { return }
     let range = try byteRange(offset, Int64(bytes.count))
-    if !writeToBuffer(bytes, over: range) { try writeAnywhere(bytes, over: range) }
+    if !writeToBuffer(bytes, over: range, locking: true) { try writeAnywhere(bytes, over: range) }
   }
 
   @inline(never)

@@ -109,11 +109,8 @@ public final class FileContent: @unchecked Sendable {
     guard offset >= 0 else { throw .invalidArgument }
     stampUse()
     let (file, count) = stateLock.withSharedLock { () -> (SpillFile?, Int) in
-      let end = currentSize.load(ordering: .relaxed)
-      let count = Int(min(Int64(buffer.count), max(0, end - offset)))
-      guard spill == nil else { return (spill, count) }
-      if count > 0 { copyOut(to: buffer.baseAddress!, from: offset, count: count) }
-      return (nil, count)
+      if let spill { return (spill, readableCount(buffer.count, at: offset)) }
+      return (nil, readMemory(into: buffer, at: offset))
     }
     // The reference keeps the file while others truncate or replace it.
     guard let file else { return count }
@@ -121,7 +118,21 @@ public final class FileContent: @unchecked Sendable {
     return try file.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: offset)
   }
 
-  /// Preconditions: in memory, `stateLock` held, the bytes lie within the file.
+  /// Bytes from `offset` to the end of the file, `count` at most.
+  @inline(__always)
+  private func readableCount(_ count: Int, at offset: Int64) -> Int {
+    Int(min(Int64(count), max(0, currentSize.load(ordering: .relaxed) - offset)))
+  }
+
+  /// Preconditions: in memory, `stateLock` held or nobody else has the file, `offset` is not negative.
+  @inline(__always)
+  func readMemory(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) -> Int {
+    let count = readableCount(buffer.count, at: offset)
+    if count > 0 { copyOut(to: buffer.baseAddress!, from: offset, count: count) }
+    return count
+  }
+
+  /// Preconditions: as `readMemory`, and the bytes lie within the file.
   @inline(__always)
   private func copyOut(to target: UnsafeMutableRawPointer, from offset: Int64, count: Int) {
     if offset <= Layout.chunk - count {
@@ -179,9 +190,10 @@ public final class FileContent: @unchecked Sendable {
     } else {
       free(memory)
       // What two threads free at the same time may count once: it is a hint.
-      let freed = store.freedBuffers.value &+ Int64(chunk.capacity)
+      let before = store.freedBuffers.value
+      let freed = before &+ Int64(chunk.capacity)
       store.freedBuffers.set(freed)
-      if freed > Spiller.bufferSurplus { store.spiller.requestTrimming() }
+      if freed / Spiller.bufferSurplus != before / Spiller.bufferSurplus { store.spiller.requestTrimming() }
     }
   }
 

@@ -16,6 +16,7 @@ enum TemporaryFilesTestProgram {
     case "exit": try exitInTheMiddle(place)
     case "exit-in-task": try await exitInATask(place)
     case "fork": try forkInTheMiddle(place)
+    case "fork-names": try makeNamesInBoth(place)
     case "kill": try killInTheMiddle(place)
     case "modes": try removeAllModes(place)
     case "location": print(try TemporaryLocation.directory)
@@ -74,6 +75,22 @@ enum TemporaryFilesTestProgram {
     print(status == 0 && isThere ? "kept" : "removed")
     drop(dropped)
     end(0)
+  }
+
+  /// Parent and child make files in directories of their own, after the parent has made one.
+  private static func makeNamesInBoth(_ place: FilePath) throws {
+    for name in ["before", "parent", "child"] { mkdir(place.appending(name).string, 0o700) }
+    try makeNames(in: place.appending("before"))
+    let child = host_fork()
+    try makeNames(in: place.appending(child == 0 ? "child" : "parent"))
+    if child == 0 { return end(0) }
+    var status: Int32 = 0
+    waitpid(child, &status, 0)
+    end(status == 0 ? 0 : 1)
+  }
+
+  private static func makeNames(in directory: FilePath) throws {
+    for _ in 0..<8 { try makeTemporaryFile(in: directory).descriptor.close() }
   }
 
   /// exit(3) of which the compiler does not know that it does not return: values that are not used after it would be

@@ -29,6 +29,18 @@ import Testing
     #expect(try leftovers("fork", status: 0, output: "kept\n") == [])
   }
 
+  @Test func aForkedProcessHasNamesOfItsOwn() throws {
+    try withEmptyDirectory { place in
+      #expect(try TestProgram.run("fork-names", in: place).status == 0)
+      var names: [String] = []
+      for directory in ["before", "parent", "child"].map(place.appending) {
+        names += try #require(entries(of: directory))
+        try TreeRemoval.remove(directory, FileIdentity(at: directory))
+      }
+      #expect(names.count == 24 && Set(names).count == 24)
+    }
+  }
+
   @Test func aKilledProcessLeavesIt() throws {
     #expect(try leftovers("kill", status: SIGKILL) == ["killed"])
   }
@@ -37,19 +49,15 @@ import Testing
     try withEmptyDirectory { place in
       let path = place.appending("file")
       makeFile(path)
-      let identity = try FileIdentity(at: path)
-      let first = ExitCleanup.register(.file(path, identity))
+      let first = ExitCleanup.register(.file(path))
       ExitCleanup.unregister(first)
-      let second = ExitCleanup.register(.file(path, identity))
+      let second = ExitCleanup.register(.file(path))
       #expect(ExitCleanup.isOwn(second))
-      ExitCleanup.Entry.file(place.appending("nothing"), identity).remove()
-      makeFile(place.appending("other"))
-      ExitCleanup.Entry.file(place.appending("other"), identity).remove()
-      #expect(entries(of: place) == ["file", "other"])
-      ExitCleanup.Entry.file(path, identity).remove()
-      #expect(entries(of: place) == ["other"])
+      ExitCleanup.Entry.file(place.appending("nothing")).remove()
+      #expect(entries(of: place) == ["file"])
+      ExitCleanup.Entry.file(path).remove()
+      #expect(entries(of: place) == [])
       ExitCleanup.unregister(second)
-      unlink(place.appending("other").string)
     }
   }
 }

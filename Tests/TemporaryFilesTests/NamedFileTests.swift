@@ -153,20 +153,15 @@ import Testing
     unlink(inner.string)
   }
 
-  /// Whatever has the name now, it is not ours.
-  @Test(arguments: all, ["file", "directory", "link", "fifo"])
-  func replacedBySomebodyElseIsLeftAlone(cleanup: Cleanup, by what: String) throws {
+  /// The name is ours, so nothing is left under it; but only our own file can be kept or used.
+  @Test(arguments: all, ["file", "link", "fifo"])
+  func whatReplacesItGoesWithItAndIsNotTakenForIt(cleanup: Cleanup, by what: String) throws {
     let sandbox = try Sandbox()
     var path: FilePath = "/"
     try withNamedTemporaryFile(in: sandbox.path, cleanup: cleanup) { file in
       path = file.path
       unlink(path.string)
-      switch what {
-      case "file": makeFile(path)
-      case "directory": makeDirectory(path)
-      case "link": symlink("/etc/passwd", path.string)
-      default: mkfifo(path.string, 0o600)
-      }
+      try put(what, at: path)
       for mode in [FileDescriptor.AccessMode.readOnly, .writeOnly, .readWrite] {
         failure(.replaced) { () throws(TemporaryFileError) in _ = try file.reopen(mode) }
       }
@@ -174,31 +169,44 @@ import Testing
       failure(.replaced) { () throws(TemporaryFileError) in
         try file.persist(to: sandbox.path.appending("target"))
       }
-      #expect(file.isClosed == false)
-      try file.remove()
-      #expect(exists(path))
+      #expect(file.isClosed == false && exists(path))
     }
-    #expect(exists(path))
-    #expect((what == "directory" ? rmdir(path.string) : unlink(path.string)) == 0)
+    #expect(exists(path) == (cleanup == .never))
+    if cleanup == .never { #expect(unlink(path.string) == 0) }
+    #expect(access("/etc/passwd", F_OK) == 0)
+  }
+
+  private func put(_ what: String, at path: FilePath) throws {
+    switch what {
+    case "file": makeFile(path)
+    case "link": symlink("/etc/passwd", path.string)
+    default: mkfifo(path.string, 0o600)
+    }
+    try #require(exists(path))
+  }
+
+  @Test func aDirectoryThatReplacesItStaysAndIsAnError() throws {
+    let sandbox = try Sandbox()
+    var file = try NamedTemporaryFile(in: sandbox.path)
+    unlink(file.path.string)
+    makeDirectory(file.path)
+    failure(.replaced) { () throws(TemporaryFileError) in try file.close() }
+    #expect(file.isClosed == true && exists(file.path))
+    #expect(rmdir(file.path.string) == 0)
   }
 
   /// The number of an inode is soon given to another file.
-  @Test func aFileThatReplacesAClosedOneIsLeftAlone() throws {
+  @Test func aFileThatReplacesAClosedOneIsNotKept() throws {
     let sandbox = try Sandbox()
-    var path: FilePath = "/"
     for _ in 0..<5 {
-      do {
-        var file = try NamedTemporaryFile(in: sandbox.path, cleanup: .onScopeExit)
-        path = file.path
-        try file.close()
-        // Filesystems stamp with a clock that goes on some hundred times a second.
-        usleep(20_000)
-        unlink(path.string)
-        makeFile(path)
-        failure(.replaced) { () throws(TemporaryFileError) in _ = try file.keep() }
-      }
-      #expect(exists(path))
-      unlink(path.string)
+      var file = try NamedTemporaryFile(in: sandbox.path, cleanup: .onScopeExit)
+      try file.close()
+      // Filesystems stamp with a clock that goes on some hundred times a second.
+      usleep(20_000)
+      unlink(file.path.string)
+      makeFile(file.path)
+      failure(.replaced) { () throws(TemporaryFileError) in _ = try file.keep() }
+      failure(.replaced) { () throws(TemporaryFileError) in _ = try file.reopen() }
     }
   }
 

@@ -37,7 +37,7 @@ import Testing
     let template = try NameTemplate(prefix: "", suffix: "", for: "")
     let unlinked = try Creation.makeUnlinked(in: directory, template, permissions: .ownerReadWrite)
     var file = try TemporaryFile(in: directory)
-    file.channel = Channel(.descriptor(unlinked), maximumSize: nil)
+    file.channel = Channel(descriptor: unlinked, buffer: nil, maximumSize: nil)
     return file
   }
 

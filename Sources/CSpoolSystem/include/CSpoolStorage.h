@@ -75,6 +75,9 @@ void spool_populate_memory(void *memory, size_t size);
 // gives forked children zeros instead.
 void *spool_map_secret(size_t size, int *is_wiped_on_fork);
 
+// Zeroed memory that is zeros again in a forked child; NULL where the kernel has no such thing (before 4.14).
+void *spool_map_wiped_on_fork(size_t size);
+
 // Overwrites the memory, which no optimiser leaves out, and gives it back.
 void spool_unmap_secret(void *memory, size_t size);
 

@@ -10,20 +10,22 @@ internal import SystemPackage
 enum ExitCleanup {
   /// Something to remove at exit.
   struct Entry: Sendable {
-    enum Kind: Sendable { case file, directory }
-
-    let kind: Kind
     /// Absolute, since the working directory may be another at exit.
-    let path: FilePath
-    /// What it is; anything else that has taken the name stays.
-    let identity: FileIdentity
+    private let path: FilePath
+    /// Of a directory; anything else that has taken its name stays. nil for a file.
+    private let identity: FileIdentity?
 
-    static func file(_ path: FilePath, _ identity: FileIdentity) -> Entry {
-      Entry(kind: .file, path: path, identity: identity)
-    }
+    static func file(_ path: FilePath) -> Entry { Entry(path: path, identity: nil) }
 
-    static func directory(_ path: FilePath, _ identity: FileIdentity) -> Entry {
-      Entry(kind: .directory, path: path, identity: identity)
+    static func directory(_ path: FilePath, _ identity: FileIdentity) -> Entry { Entry(path: path, identity: identity) }
+
+    /// Removes it.
+    func remove() {
+      if let identity {
+        _ = try? TreeRemoval.remove(path, identity)
+      } else {
+        path.withPlatformString { _ = unlink($0) }
+      }
     }
   }
 
@@ -104,19 +106,6 @@ enum ExitCleanup {
       free = []
       process += 1
       lock.unlock()
-    }
-  }
-}
-
-extension ExitCleanup.Entry {
-  /// Removes it, if it is still what was registered.
-  func remove() {
-    switch kind {
-    case .file:
-      guard let current = try? FileIdentity(at: path), current == identity else { return }
-      path.withPlatformString { _ = unlink($0) }
-    case .directory:
-      _ = try? TreeRemoval.remove(path, identity)
     }
   }
 }

@@ -9,11 +9,18 @@ struct Channel: ~Copyable, Sendable {
   /// What errors name; nil for a file without a name.
   let path: FilePath?
 
-  init(
-    _ storage: consuming PositionedBytes.Storage, path: FilePath? = nil, buffer: FileBuffer? = nil,
-    maximumSize: Int64?
-  ) {
-    bytes = PositionedBytes(storage, buffer: buffer, maximumSize: maximumSize)
+  init(_ content: FileContent, maximumSize: Int64?) {
+    bytes = PositionedBytes(content, maximumSize: maximumSize)
+    path = nil
+  }
+
+  init(descriptor: CInt, path: FilePath? = nil, buffer: FileBuffer?, maximumSize: Int64?) {
+    bytes = PositionedBytes(descriptor: descriptor, buffer: buffer, maximumSize: maximumSize)
+    self.path = path
+  }
+
+  init(_ backing: any FileBacking, path: FilePath? = nil, maximumSize: Int64?) {
+    bytes = PositionedBytes(backing, maximumSize: maximumSize)
     self.path = path
   }
 

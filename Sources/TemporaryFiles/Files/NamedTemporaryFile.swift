@@ -14,7 +14,8 @@ public import SystemPackage
 ///
 /// The name is removed by ``close()``, when the value is dropped, and when the process ends by `exit` or by returning from
 /// `main`, unless ``cleanup-swift.property`` says otherwise. It stays if the process is killed. A file that somebody else
-/// removed is no error, and one that took its name is left alone.
+/// removed is no error. The name is the file's own, so what others put there, as editors do that save by renaming, goes
+/// with it; ``keep()``, ``reopen(_:)`` and ``persist(to:replacing:synchronize:permissions:copying:)`` take only the file itself.
 public struct NamedTemporaryFile: ByteFile, ~Copyable {
   /// When the file is removed: Python's `delete` and `delete_on_close`.
   public enum Cleanup: Sendable, Hashable {
@@ -33,7 +34,8 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   }
 
   var channel: Channel
-  let identity: FileIdentity?
+  /// Which file it is, once it is closed and keeps its name.
+  private var identityWhenClosed: FileIdentity?
   /// Whether the name may still be there.
   private var hasName = true
   private var registration: ExitCleanup.Token?
@@ -55,10 +57,9 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
     let template = try NameTemplate(prefix: prefix, suffix: suffix, for: Creation.operation)
     let (file, path) = try Creation.makeNamed(
       in: Creation.directory(directory), template, permissions: permissions)
-    identity = try? FileIdentity(of: file)
     self.path = path
     channel = Channel(
-      .descriptor(file), path: path, buffer: FileBuffer(buffering, standard: 0), maximumSize: maximumSize)
+      descriptor: file, path: path, buffer: FileBuffer(buffering, standard: 0), maximumSize: maximumSize)
     self.cleanup = cleanup
     updateRegistration()
   }
@@ -66,8 +67,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   /// A file that lives in a tree.
   package init(_ backing: any FileBacking, cleanup: Cleanup, maximumSize: Int64?) {
     path = backing.path ?? FilePath()
-    channel = Channel(.backing(backing), path: path, maximumSize: maximumSize)
-    identity = nil
+    channel = Channel(backing, path: path, maximumSize: maximumSize)
     self.cleanup = cleanup
   }
 
@@ -86,8 +86,8 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
 
   private mutating func updateRegistration() {
     let isWanted = cleanup != .never && hasName
-    if isWanted, registration == nil, let identity {
-      registration = ExitCleanup.register(.file(path, identity))
+    if isWanted, registration == nil, channel.bytes.backing == nil {
+      registration = ExitCleanup.register(.file(path))
     } else if !isWanted, let token = registration {
       ExitCleanup.unregister(token)
       registration = nil
@@ -175,7 +175,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   ///   open(2).
   public func reopen(_ mode: FileDescriptor.AccessMode = .readWrite) throws(TemporaryFileError) -> FileDescriptor {
     do throws(Errno) {
-      guard let identity else { throw .notSupported }
+      guard let identity = try identity else { throw .notSupported }
       if !isClosed { try channel.bytes.flush() }
       // First by its name: opening what somebody else put there may have effects, or wait for ever.
       if try FileIdentity(at: path) == identity {
@@ -193,9 +193,12 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
 
   /// Removes the name now, and leaves the file open. Nothing happens when it has been removed before, by whomever.
   ///
-  /// - Throws: what unlink(2) gives, such as `permissionDenied`.
+  /// - Throws: `replaced` when a directory has taken the name, which stays; what unlink(2) gives, such as
+  ///   `permissionDenied`.
   public mutating func remove() throws(TemporaryFileError) {
-    do throws(Errno) { try removeName() } catch { throw channel.failure(error, "remove") }
+    do throws(Errno) { try removeName() } catch {
+      throw error == .isDirectory ? replaced("remove") : channel.failure(error, "remove")
+    }
     hasName = false
     updateRegistration()
   }
@@ -207,7 +210,7 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   public mutating func keep() throws(TemporaryFileError) -> FilePath {
     guard hasName else { throw channel.failure(.noSuchFileOrDirectory, "keep") }
     do throws(Errno) {
-      if let identity, try FileIdentity(at: path) != identity { throw .staleNFSFileHandle }
+      if let identity = try identity, try FileIdentity(at: path) != identity { throw .staleNFSFileHandle }
     } catch {
       throw error == .staleNFSFileHandle ? replaced("keep") : channel.failure(error, "keep")
     }
@@ -219,7 +222,11 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   public mutating func close() throws(TemporaryFileError) {
     if isClosed { return }
     var failed: TemporaryFileError?
-    if cleanup == .onClose { do throws(TemporaryFileError) { try remove() } catch { failed = error } }
+    if cleanup == .onClose {
+      do throws(TemporaryFileError) { try remove() } catch { failed = error }
+    } else if hasName, let file = channel.bytes.descriptor {
+      identityWhenClosed = try? FileIdentity(of: file)
+    }
     do throws(TemporaryFileError) {
       try channel.close(writing: cleanup != .onClose, removing: cleanup == .onClose)
     } catch {
@@ -234,12 +241,18 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
     try close()
   }
 
-  /// Removes the name if it still is this file's: what somebody else put there is not ours to remove.
+  /// Which file it is; nil for a file in a tree.
+  var identity: FileIdentity? {
+    get throws(Errno) {
+      if let file = channel.bytes.descriptor { return try FileIdentity(of: file) }
+      return identityWhenClosed
+    }
+  }
+
   private func removeName() throws(Errno) {
     guard hasName else { return }
     if let backing = channel.bytes.backing { return try backing.remove() }
     do throws(Errno) {
-      if let identity, try FileIdentity(at: path) != identity { return }
       try retryingInterrupts { path.withPlatformString { unlink($0) } }
     } catch .noSuchFileOrDirectory, .notDirectory {
       // Somebody else removed it, or what it was in.
@@ -251,6 +264,6 @@ public struct NamedTemporaryFile: ByteFile, ~Copyable {
   private func replaced(_ operation: String) -> TemporaryFileError {
     TemporaryFileError(
       .replaced, operation: operation, path: path, errno: .staleNFSFileHandle,
-      message: "another file has taken its name")
+      message: "something else has taken its name")
   }
 }

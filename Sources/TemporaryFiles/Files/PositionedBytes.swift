@@ -13,32 +13,38 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
   /// Not to be copied, so that using the bytes counts no references.
   enum Storage: ~Copyable {
     case closed
-    case content(FileContent)
-    case descriptor(CInt)
-    case backing(any FileBacking)
+    /// In `content`.
+    case spooled
+    case descriptor(OwnedDescriptor)
+    case backing(OwnedBacking)
   }
 
   private(set) var storage: Storage
+  /// Not in the enumeration, where one cannot ask whether this is the only reference to it.
+  private(set) var content: FileContent?
   private var ownPosition: Int64 = 0
   private var buffer: FileBuffer?
   /// The descriptor whose offset is the position.
   private var shared: CInt?
   private let maximumSize: Int64
 
-  init(_ storage: consuming Storage, buffer: FileBuffer? = nil, maximumSize: Int64?) {
-    self.storage = storage
+  init(_ content: FileContent, maximumSize: Int64?) {
+    storage = .spooled
+    self.content = content
+    self.maximumSize = maximumSize ?? .max
+  }
+
+  /// The bytes behind a descriptor, which is closed with this.
+  init(descriptor: CInt, buffer: FileBuffer?, maximumSize: Int64?) {
+    storage = .descriptor(OwnedDescriptor(number: descriptor))
     self.buffer = buffer
     self.maximumSize = maximumSize ?? .max
     if buffer == nil { shared = descriptor }
   }
 
-  /// Quiet: what the owner wants to hear of failures, it closes first.
-  deinit {
-    switch storage {
-    case .descriptor(let file): try? Descriptor.close(file)
-    case .backing(let backing): try? backing.close(removing: true)
-    default: break
-    }
+  init(_ backing: any FileBacking, maximumSize: Int64?) {
+    storage = .backing(OwnedBacking(backing: backing))
+    self.maximumSize = maximumSize ?? .max
   }
 
   var isClosed: Bool {
@@ -63,10 +69,10 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
     get throws(Errno) {
       switch storage {
       case .closed: throw .badFileDescriptor
-      case .content(let content): return content.size
-      case .backing(let backing): return backing.size
+      case .spooled: return content!.size
+      case .backing(let owned): return owned.backing.size
       case .descriptor(let file):
-        let size = Int64(try Descriptor.status(file).st_size)
+        let size = Int64(try Descriptor.status(file.number).st_size)
         return if let buffer, buffer.isDirty { max(size, buffer.end) } else { size }
       }
     }
@@ -76,18 +82,18 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
     let start: Int64
     let count: Int
     switch storage {
-    case .content(let content):
+    case .spooled:
       start = try position
-      count = try content.read(into: target, at: start)
+      count = try FileContent.read(into: target, at: start, from: &content!)
     case .closed: throw .badFileDescriptor
-    case .backing(let backing):
+    case .backing(let owned):
       start = ownPosition
-      count = try backing.read(into: target, at: start)
+      count = try owned.backing.read(into: target, at: start)
     case .descriptor(let file):
-      guard let buffer else { return try Descriptor.read(file, into: target) }
+      guard let buffer else { return try Descriptor.read(file.number, into: target) }
       try flush()
       start = ownPosition
-      count = try read(into: target, from: file, through: buffer)
+      count = try read(into: target, from: file.number, through: buffer)
     }
     try move(to: start + Int64(count))
     return count
@@ -119,17 +125,17 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
     if maximumSize != .max { try checkLimit(position, bytes.count) }
     let start: Int64
     switch storage {
-    case .content(let content):
+    case .spooled:
       start = try position
-      try content.write(bytes, at: start)
+      try FileContent.write(bytes, at: start, to: &content!)
     case .closed: throw .badFileDescriptor
-    case .backing(let backing):
+    case .backing(let owned):
       start = ownPosition
-      try backing.write(bytes, at: start)
+      try owned.backing.write(bytes, at: start)
     case .descriptor(let file):
-      guard let buffer else { return try Descriptor.write(file, bytes) }
+      guard let buffer else { return try Descriptor.write(file.number, bytes) }
       start = ownPosition
-      try write(bytes, to: file, through: buffer)
+      try write(bytes, to: file.number, through: buffer)
     }
     try move(to: start + Int64(bytes.count))
   }
@@ -182,9 +188,9 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
     try flush()
     switch storage {
     case .closed: throw .badFileDescriptor
-    case .content(let content): try content.resize(to: size)
-    case .backing(let backing): try backing.resize(to: size)
-    case .descriptor(let file): try Descriptor.resize(file, to: size)
+    case .spooled: try content!.resize(to: size)
+    case .backing(let owned): try owned.backing.resize(to: size)
+    case .descriptor(let file): try Descriptor.resize(file.number, to: size)
     }
   }
 
@@ -207,8 +213,8 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
     switch storage {
     case .closed: throw .badFileDescriptor
     case .backing: throw .notSupported
-    case .descriptor(let descriptor): file = descriptor
-    case .content(let content): file = try content.exposeDescriptor()
+    case .descriptor(let owned): file = owned.number
+    case .spooled: file = try content!.exposeDescriptor()
     }
     try Descriptor.seek(file, to: ownPosition)
     buffer = nil
@@ -219,21 +225,14 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
   /// The descriptor that is closed with this, if there is one. Nothing is written out.
   var descriptor: CInt? {
     switch storage {
-    case .descriptor(let file): file
-    default: nil
-    }
-  }
-
-  var content: FileContent? {
-    switch storage {
-    case .content(let content): content
+    case .descriptor(let owned): owned.number
     default: nil
     }
   }
 
   var backing: (any FileBacking)? {
     switch storage {
-    case .backing(let backing): backing
+    case .backing(let owned): owned.backing
     default: nil
     }
   }
@@ -247,12 +246,13 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
     if writing { do throws(Errno) { try flush() } catch { failure = error } }
     var ended = Storage.closed
     swap(&ended, &storage)
+    content = nil
     shared = nil
     buffer = nil
     do throws(Errno) {
-      switch ended {
-      case .descriptor(let file): try Descriptor.close(file)
-      case .backing(let backing): try backing.close(removing: removing)
+      switch consume ended {
+      case .descriptor(let file): try file.close()
+      case .backing(let owned): try owned.backing.close(removing: removing)
       default: break
       }
     } catch {
@@ -260,4 +260,24 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
     }
     if let failure { throw failure }
   }
+}
+
+/// A descriptor that is closed when it is dropped; quietly: what the owner wants to hear of failures, it closes first.
+struct OwnedDescriptor: ~Copyable {
+  let number: CInt
+
+  deinit { try? Descriptor.close(number) }
+
+  consuming func close() throws(Errno) {
+    let number = number
+    discard self
+    try Descriptor.close(number)
+  }
+}
+
+/// A file that lives elsewhere, and is gone from there when this is dropped, unless it has been closed.
+struct OwnedBacking: ~Copyable {
+  let backing: any FileBacking
+
+  deinit { try? backing.close(removing: true) }
 }

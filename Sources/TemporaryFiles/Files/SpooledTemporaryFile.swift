@@ -41,12 +41,12 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
         nil
       }
     let content = FileContent(store: store, threshold: threshold, spillingTo: own)
-    channel = Channel(.content(content), maximumSize: maximumSize)
+    channel = Channel(content, maximumSize: maximumSize)
   }
 
   /// A spooled file whose bytes live in a tree.
   package init(_ backing: any FileBacking, maximumSize: Int64?) {
-    channel = Channel(.backing(backing), path: backing.path, maximumSize: maximumSize)
+    channel = Channel(backing, path: backing.path, maximumSize: maximumSize)
   }
 
   /// Whether the file has been closed: Python's `closed`.

@@ -25,13 +25,13 @@ public struct TemporaryFile: ByteFile, ~Copyable {
     let template = try NameTemplate(prefix: prefix, suffix: suffix, for: Creation.operation)
     let file = try Creation.makeUnnamed(in: Creation.directory(directory), template, permissions: permissions)
     channel = Channel(
-      .descriptor(file), buffer: FileBuffer(buffering, standard: Buffering.standardCapacity),
+      descriptor: file, buffer: FileBuffer(buffering, standard: Buffering.standardCapacity),
       maximumSize: maximumSize)
   }
 
   /// A file that lives in a tree.
   package init(_ backing: any FileBacking, maximumSize: Int64?) {
-    channel = Channel(.backing(backing), maximumSize: maximumSize)
+    channel = Channel(backing, maximumSize: maximumSize)
   }
 
   /// Whether the file has been closed: Python's `closed`.

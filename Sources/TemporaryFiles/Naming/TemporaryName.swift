@@ -12,8 +12,8 @@ public enum TemporaryName {
   /// The random characters of a name. 36^12 is 2^62.
   static let randomLength = 12
 
-  /// A name of `length` random characters of `[a-z0-9]`, from the system's random source. It needs no state, so a
-  /// forked child does not repeat its parent's names.
+  /// A name of `length` random characters of `[a-z0-9]`, from the system's random source. A forked child does not
+  /// repeat its parent's names.
   ///
   /// - Complexity: O(`length`).
   public static func random(length: Int = 12) -> String {
@@ -23,10 +23,9 @@ public enum TemporaryName {
     }
   }
 
-  /// Fills the buffer with random characters, twelve from each 64 bits of the system's random source: asking it is a
-  /// system call.
+  /// Fills the buffer with random characters, twelve from each 64 bits of the system's random source.
   static func fillRandomly(_ buffer: UnsafeMutableBufferPointer<UInt8>) {
-    var source = SystemRandomNumberGenerator()
+    var source = RandomPool()
     var random: UInt64 = 0
     for index in buffer.indices {
       if index % randomLength == 0 { random = UInt64.random(in: 0..<4_738_381_338_321_616_896, using: &source) }

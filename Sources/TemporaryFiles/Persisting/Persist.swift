@@ -26,6 +26,8 @@ extension NamedTemporaryFile {
 
   mutating func persist(to target: FilePath, _ options: PersistOptions) throws(TemporaryFileError) {
     let target = try options.open(target)
+    let identity: FileIdentity?
+    do throws(Errno) { identity = try self.identity } catch { throw channel.failure(error, PersistTarget.operation) }
     let staysInPlace = identity != nil && target.isNamed(by: path)
     try channel.bytes.persist(to: target, options, movingFrom: identity == nil ? nil : path, identity)
     try didPersist(inPlace: staysInPlace)
@@ -169,9 +171,9 @@ extension PositionedBytes {
     try target.copy(permissions: mode) { (copy) throws(Errno) in
       switch storage {
       case .closed: throw .badFileDescriptor
-      case .descriptor(let file): try Copying.copy(file, to: copy, isCancelled: isCancelled)
-      case .content(let content): try Copying.copy(content, to: copy, isCancelled: isCancelled)
-      case .backing(let backing): try Copying.copy(backing, to: copy, isCancelled: isCancelled)
+      case .descriptor(let file): try Copying.copy(file.number, to: copy, isCancelled: isCancelled)
+      case .spooled: try Copying.copy(content!, to: copy, isCancelled: isCancelled)
+      case .backing(let owned): try Copying.copy(owned.backing, to: copy, isCancelled: isCancelled)
       }
     }
   }
