@@ -8,7 +8,7 @@ import platform
 import statistics
 import subprocess
 
-from cases import Case
+from cases import RUNS, Case
 from naming import Setting
 
 #: Unit: factor from the sample (seconds, bytes, bytes per second), digits, and whether more is better.
@@ -69,9 +69,9 @@ class Results:
         return 1 / ratio if UNITS[case.unit][2] else ratio
 
     def mean_cost(self, suite, place, baseline="tmpfs"):
-        """Geometric mean of a suite's ratios to the baseline; None unless the place has all of its cases."""
-        cases = [case for case in self.cases if case.suite == suite]
-        ratios = [self.ratio(case.name, place, case.name, baseline) for case in cases]
+        """Geometric mean of a suite's ratios to the baseline; None unless all of its cases were measured in both."""
+        names = [case.name for run in RUNS for case in run.cases if case.suite == suite]
+        ratios = [self.ratio(name, place, name, baseline) for name in names]
         if not ratios or not all(ratios):
             return None
         return math.exp(statistics.fmean(map(math.log, ratios)))
