@@ -1,4 +1,4 @@
-// swift-tools-version: 6.1
+// swift-tools-version: 6.2
 import PackageDescription
 
 // Measures the library TemporaryFiles. A package of its own, so that those who use the library do not get its tools.

@@ -49,9 +49,9 @@ install_python_tests() {
 
 # Swift comes from https://www.swift.org/install: Debian has no package of it.
 require_swift() {
-  command -v swift >/dev/null || fail "no 'swift' in PATH: install Swift 6.1 or later, see https://www.swift.org/install"
+  command -v swift >/dev/null || fail "no 'swift' in PATH: install Swift 6.2 or later, see https://www.swift.org/install"
   local version
   version=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p' | head -n 1)
-  [[ $(printf '%s\n' 6.1 "${version:-0}" | sort -V | head -n 1) == 6.1 ]] \
-    || fail "Swift ${version:-of an unknown version} is in PATH, but spoolfs needs 6.1 or later"
+  [[ $(printf '%s\n' 6.2 "${version:-0}" | sort -V | head -n 1) == 6.2 ]] \
+    || fail "Swift ${version:-of an unknown version} is in PATH, but spoolfs needs 6.2 or later"
 }

@@ -34,29 +34,29 @@ struct PythonReference {
 
   /// One answer for each line. Each script begins with `open`.
   static func run(_ lines: [String]) throws -> [Answer] {
-    let folder = try Sandbox()
-    let input = folder.path.appending("scripts")
-    let output = folder.path.appending("answers")
-    defer {
-      unlink(input.string)
-      unlink(output.string)
-    }
-    let program = FilePath(#filePath).removingLastComponent().removingLastComponent()
-      .appending("PythonReference/reference.py")
     let digits = Array("0123456789abcdef".utf8)
     let pattern = pattern.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
-    try write(
-      "pattern \(String(decoding: pattern, as: UTF8.self))\n\(lines.joined(separator: "\n"))\n", to: input)
-    let status = system("\(interpreter) -I '\(program)' <'\(input)' >'\(output)'")
-    try #require(status == 0, "\(program) failed")
-    let answers = try parse(contents(of: output))
+    let input = "pattern \(String(decoding: pattern, as: UTF8.self))\n\(lines.joined(separator: "\n"))\n"
+    let answers = try parse(output(of: "reference.py", given: input.utf8))
     try #require(answers.count == lines.count)
     return answers
   }
 
-  private static func write(_ text: String, to path: FilePath) throws {
-    let file = try FileDescriptor.open(path, .writeOnly, options: .create, permissions: .ownerReadWrite)
-    try file.closeAfter { _ = try file.writeAll(text.utf8) }
+  /// What a program of Tests/PythonReference writes. Through files, not pipes: neither side can then wait for the other.
+  static func output(of program: String, given input: some Sequence<UInt8>) throws -> [UInt8] {
+    let folder = try Sandbox()
+    let (given, written) = (folder.path.appending("input"), folder.path.appending("output"))
+    defer {
+      unlink(given.string)
+      unlink(written.string)
+    }
+    let file = try FileDescriptor.open(given, .writeOnly, options: .create, permissions: .ownerReadWrite)
+    try file.closeAfter { _ = try file.writeAll(input) }
+    let path = FilePath(#filePath).removingLastComponent().removingLastComponent()
+      .appending("PythonReference").appending(program)
+    let status = system("\(interpreter) -I -X utf8 '\(path)' <'\(given)' >'\(written)'")
+    try #require(status == 0, "\(program) failed; it says why on standard error")
+    return try contents(of: written)
   }
 
   private static func parse(_ records: [UInt8]) throws -> [Answer] {

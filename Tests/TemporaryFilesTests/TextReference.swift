@@ -3,7 +3,7 @@ import Testing
 
 /// One sequence of operations on one file, for CPython and for us.
 ///
-/// To compare another kind of file, add its class to `KINDS` of the Python program below, and run the same steps on ours.
+/// To compare another kind of file, add its class to `KINDS` of Tests/PythonReference/text.py, and run the same steps on ours.
 struct TextScript: Codable, Sendable {
   /// A key of `KINDS`.
   var kind: String
@@ -74,159 +74,11 @@ enum TextReference {
 
   /// Runs the scripts in one CPython process.
   static func run(_ scripts: [TextScript]) throws -> [TextOutcome] {
-    let directory = FileManager.default.temporaryDirectory.appendingPathComponent("reference-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
-    defer { try? FileManager.default.removeItem(at: directory) }
-    // Files, not pipes: neither side can then wait for the other.
-    let input = directory.appendingPathComponent("scripts")
-    let output = directory.appendingPathComponent("outcomes")
-    try JSONEncoder().encode(scripts).write(to: input)
-    try Data().write(to: output)
-
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["python3", "-X", "utf8", "-c", program]
-    process.standardInput = try FileHandle(forReadingFrom: input)
-    let standardOutput = try FileHandle(forWritingTo: output)
-    process.standardOutput = standardOutput
-    try process.run()
-    process.waitUntilExit()
-    try #require(process.terminationStatus == 0, "the Python program failed; it says why on standard error")
-
-    let outcomes = try Data(contentsOf: output).split(separator: UInt8(ascii: "\n")).map {
-      try JSONDecoder().decode(TextOutcome.self, from: $0)
+    let output = try PythonReference.output(of: "text.py", given: JSONEncoder().encode(scripts))
+    let outcomes = try output.split(separator: UInt8(ascii: "\n")).map {
+      try JSONDecoder().decode(TextOutcome.self, from: Data($0))
     }
     try #require(outcomes.count == scripts.count)
     return outcomes
   }
-
-  /// Reads a JSON array of scripts, and prints an outcome in JSON a line.
-  private static let program = #"""
-    import io, json, sys, tempfile
-
-    ANYTHING = '*anything*'
-
-    class Stop(Exception):
-        """The rest of the script has no defined outcome."""
-
-    class TextScript:
-        """Text over BytesIO, or over a spooled file if max_size is given."""
-
-        def __init__(self, content, encoding, newline, errors, max_size=None):
-            settings = dict(encoding=encoding, newline=newline, errors=errors)
-            if max_size is None:
-                self.bytes = io.BytesIO(content)
-                self.file = io.TextIOWrapper(self.bytes, **settings)
-            else:
-                self.bytes = None
-                self.file = tempfile.SpooledTemporaryFile(mode='w+', max_size=max_size, **settings)
-                inner = self.file._file.buffer
-                inner.write(content)
-                inner.seek(0)
-            self.marks = [0]
-            self.has_read = False
-            self.has_told = False
-
-        def content(self):
-            self.file.flush()
-            if self.bytes is not None:
-                return self.bytes.getvalue()
-            raw = self.file._file.buffer
-            raw.seek(0)
-            return raw.read()
-
-        def result(self, value):
-            # Surrogates of surrogateescape are other scalars with us.
-            return ''.join(chr(ord(c) + 0x1300) if '\udc80' <= c <= '\udcff' else c for c in value)
-
-        def argument(self, text):
-            return ''.join(chr(ord(c) - 0x1300) if '\uef80' <= c <= '\uefff' else c for c in text)
-
-        def settle(self):
-            # After reading, Python writes and truncates wherever it happened to read ahead to.
-            if self.has_read:
-                self.has_told = True
-                place = self.file.tell()
-                if place >> 64:
-                    # Between \r and \n, or within what stands for undecodable bytes: there is no byte to write at.
-                    raise Stop
-                self.file.seek(place)
-            self.has_read = False
-
-        def read(self, number=-1):
-            self.has_read = True
-            return self.result(self.file.read(number))
-
-        def readline(self, number=-1):
-            self.has_read = True
-            return self.result(self.file.readline(number))
-
-        def readlines(self):
-            self.has_read = True
-            return self.result('|'.join(self.file.readlines()))
-
-        def write(self, text):
-            self.settle()
-            self.file.write(self.argument(text))
-            if self.bytes is None:
-                # read1() of a file that has rolled over reads past what is not flushed.
-                self.file.flush()
-            self.has_told = False
-
-        def tell(self):
-            self.has_told = True
-            self.marks.append(self.file.tell())
-
-        def seek(self, number):
-            place = self.marks[number % len(self.marks)]
-            self.file.seek(place)
-            self.has_read = place >> 64 != 0
-            self.has_told = place != 0
-
-        def seek_end(self):
-            self.file.seek(0, 2)
-            self.has_read = self.has_told = False
-
-        def truncate(self):
-            self.settle()
-            self.file.truncate()
-
-        def flush(self):
-            self.file.flush()
-
-        def newlines(self):
-            if self.has_told:
-                # Telling decodes once more, and may forget what was seen.
-                return ANYTHING
-            seen = self.file.newlines
-            seen = (seen,) if isinstance(seen, str) else seen or ()
-            return ' '.join(sorted({'\r': 'cr', '\n': 'lf', '\r\n': 'crlf'}[kind] for kind in seen))
-
-    KINDS = {'text': TextScript}
-
-    def run(script):
-        content = bytes.fromhex(script['content'])
-        subject = KINDS[script['kind']](content, **script['settings'])
-        answers = []
-        content = None
-        for step in script['steps']:
-            arguments = [step[key] for key in ('text', 'number') if key in step]
-            try:
-                answer = getattr(subject, step['name'])(*arguments)
-                answers.append('= ' + (answer or ''))
-            except UnicodeEncodeError:
-                answers.append('! encodingFailed')
-            except Stop:
-                break
-            except (UnicodeError, OSError) as error:
-                # Python has lost what it had read ahead.
-                answers.append('! decodingFailed' if isinstance(error, UnicodeDecodeError) else '! %s' % error)
-                break
-        else:
-            content = subject.content().hex()
-        return {'answers': answers, 'content': content}
-
-    for script in json.load(sys.stdin):
-        print(json.dumps(run(script)))
-    """#
 }

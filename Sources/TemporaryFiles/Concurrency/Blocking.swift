@@ -1,3 +1,5 @@
+internal import Synchronization
+
 /// Runs `body`, which may wait for a disk, on a thread that no task needs, and returns what it does.
 ///
 /// It is not given up when the task is cancelled: what it makes would have no owner.
@@ -46,17 +48,19 @@ nonisolated(nonsending) func makeOffPool<Handle: ~Copyable & Sendable, Failure: 
 private final class HandleBox<Handle: ~Copyable & Sendable>: @unchecked Sendable {
   // One side uses it while the other waits.
   let handle = UnsafeMutablePointer<Handle>.allocate(capacity: 1)
-  private var isTaken = false
+  /// Atomic, since the one that drops the box need not be the one that took the handle.
+  private let isTaken = Atomic<Bool>(false)
 
   init(_ handle: consuming Handle) { self.handle.initialize(to: handle) }
 
   func take() -> Handle {
-    isTaken = true
-    return handle.move()
+    let taken = handle.move()
+    isTaken.store(true, ordering: .releasing)
+    return taken
   }
 
   deinit {
-    if !isTaken { handle.deinitialize(count: 1) }
+    if !isTaken.load(ordering: .acquiring) { handle.deinitialize(count: 1) }
     handle.deallocate()
   }
 }
