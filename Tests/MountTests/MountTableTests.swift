@@ -51,12 +51,20 @@ extension MountSuites {
       }
     }
 
-    @Test(.enabled(if: geteuid() == 0)) func limitsOfTheOwnDeviceAreRaised() async throws {
+    @Test(.enabled(if: geteuid() == 0)) func limitsOfTheOwnDeviceAreSet() async throws {
       try await withMount { tree in
         let entry = try #require(try MountTable.top(at: FilePath(tree.path)))
         let directory = "/sys/class/bdi/\(entry.major):\(entry.minor)"
-        guard access(directory + "/max_ratio", W_OK) == 0 else { return }
-        #expect(try Host.contents(directory + "/max_ratio") == Array("100\n".utf8))
+        guard access(directory + "/read_ahead_kb", W_OK) == 0 else { return }
+        if access(directory + "/max_bytes", W_OK) == 0 {
+          // The kernel keeps a ratio of what memory there is.
+          let text = String(decoding: try Host.contents(directory + "/max_bytes"), as: UTF8.self)
+          let bytes = try #require(Int(text.dropLast()))
+          #expect((BackingDevice.dirtyLimit / 2...BackingDevice.dirtyLimit * 2).contains(bytes))
+          #expect(try Host.contents(directory + "/strict_limit") == Array("1\n".utf8))
+        } else {
+          #expect(try Host.contents(directory + "/max_ratio") == Array("100\n".utf8))
+        }
         #expect(try Host.contents(directory + "/read_ahead_kb") == Array("1024\n".utf8))
       }
     }
