@@ -28,10 +28,8 @@ extension FileContent {
   /// Whether there is no other reference to the file, and nobody who can make one. The store can of a candidate.
   @inline(__always)
   private static func isAlone(_ owner: inout FileContent) -> Bool {
-    guard isKnownUniquelyReferenced(&owner), !owner.isCandidate else { return false }
-    // What others did before they let go of the file.
-    atomicMemoryFence(ordering: .acquiring)
-    return true
+    // The locks are free then; looking at them makes visible what others did before they let go of the file.
+    isKnownUniquelyReferenced(&owner) && owner.writerLock.isFree && owner.stateLock.isFree && !owner.isCandidate
   }
 
   /// The short way of most writes: the bytes end within the buffer of a small file, and nothing stands in the way. Returns

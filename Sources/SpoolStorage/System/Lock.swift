@@ -29,6 +29,10 @@ package struct Lock: ~Copyable, Sendable {
     if state.exchange(0, ordering: .releasing) == 2 { state.wake(1) }
   }
 
+  /// Whether nobody holds it. What was done with it held is then visible.
+  @inline(__always)
+  package var isFree: Bool { state.load(ordering: .acquiring) == 0 }
+
   @inline(never)
   private borrowing func lockSlowly() {
     while state.exchange(2, ordering: .acquiring) != 0 { state.wait(while: 2) }
@@ -84,6 +88,10 @@ package struct SharedLock: ~Copyable, Sendable {
     let left = state.subtract(1, ordering: .releasing).newValue
     if left == Self.waiting { release(left) }
   }
+
+  /// Whether nobody holds it or waits for it. What was done with it held is then visible.
+  @inline(__always)
+  package var isFree: Bool { state.load(ordering: .acquiring) == 0 }
 
   package borrowing func lockExclusive() {
     while true {

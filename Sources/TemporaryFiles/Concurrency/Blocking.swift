@@ -27,7 +27,7 @@ nonisolated(nonsending) func offPool<Handle: ~Copyable & Sendable, Value: Sendab
 ) async throws(Failure) -> Value {
   let box = HandleBox(consume handle)
   do throws(Failure) {
-    let value = try await offPool(on: pool) { () throws(Failure) in try body(&box.handle.pointee) }
+    let value = try await offPool(on: pool) { () throws(Failure) in try box.lend(body) }
     handle = box.take()
     return value
   } catch {
@@ -46,21 +46,30 @@ nonisolated(nonsending) func makeOffPool<Handle: ~Copyable & Sendable, Failure: 
 /// A handle on its way between threads. Its memory is of our own, so that it is the box that is shared and the handle
 /// always has one owner.
 private final class HandleBox<Handle: ~Copyable & Sendable>: @unchecked Sendable {
-  // One side uses it while the other waits.
-  let handle = UnsafeMutablePointer<Handle>.allocate(capacity: 1)
-  /// Atomic, since the one that drops the box need not be the one that took the handle.
-  private let isTaken = Atomic<Bool>(false)
+  private let handle = UnsafeMutablePointer<Handle>.allocate(capacity: 1)
+  /// Whether the handle is in the box. One side uses that while the others wait; here they see what it has done.
+  private let isFull = Atomic<Bool>(false)
 
-  init(_ handle: consuming Handle) { self.handle.initialize(to: handle) }
+  init(_ handle: consuming Handle) {
+    self.handle.initialize(to: handle)
+    isFull.store(true, ordering: .releasing)
+  }
+
+  func lend<Value, Failure: Error>(_ body: (inout Handle) throws(Failure) -> Value) throws(Failure) -> Value {
+    precondition(isFull.load(ordering: .acquiring))
+    defer { isFull.store(true, ordering: .releasing) }
+    return try body(&handle.pointee)
+  }
 
   func take() -> Handle {
+    precondition(isFull.load(ordering: .acquiring))
     let taken = handle.move()
-    isTaken.store(true, ordering: .releasing)
+    isFull.store(false, ordering: .releasing)
     return taken
   }
 
   deinit {
-    if !isTaken.load(ordering: .acquiring) { handle.deinitialize(count: 1) }
+    if isFull.load(ordering: .acquiring) { handle.deinitialize(count: 1) }
     handle.deallocate()
   }
 }

@@ -7,30 +7,37 @@ internal import SpoolStorage
 /// The words are kept in memory that a forked child finds empty, so it never repeats its parent's.
 struct RandomPool: RandomNumberGenerator {
   /// All zero at first, and again in a forked child: the lock is free then, and no words are left.
-  private struct State: ~Copyable {
-    let lock = Lock()
-    var left = 0
+  private struct Memory: @unchecked Sendable {  // the pointers never change, and what they point to is behind the lock
+    let lock: UnsafeMutablePointer<Lock>
+    let left: UnsafeMutablePointer<Int>
+    let words: UnsafeMutableBufferPointer<UInt64>
+
     /// 256 bytes: as many as getentropy(3) gives.
-    var words = InlineArray<32, UInt64>(repeating: 0)
-  }
+    private static let wordCount = 32
 
-  private nonisolated(unsafe) static let state: UnsafeMutablePointer<State>? =
-    spool_map_wiped_on_fork(MemoryLayout<State>.size)?.assumingMemoryBound(to: State.self)
+    /// nil where the kernel cannot wipe (before 4.14).
+    init?() {
+      let line = 64
+      guard let start = spool_map_wiped_on_fork(line + Self.wordCount * MemoryLayout<UInt64>.stride) else { return nil }
+      lock = start.assumingMemoryBound(to: Lock.self)
+      left = (start + line / 2).assumingMemoryBound(to: Int.self)
+      words = UnsafeMutableBufferPointer(
+        start: (start + line).assumingMemoryBound(to: UInt64.self), count: Self.wordCount)
+    }
 
-  mutating func next() -> UInt64 {
-    // Kernels before 4.14 cannot wipe.
-    guard let state = Self.state, let word = Self.take(from: state) else { return UInt64.random(in: .min ... .max) }
-    return word
-  }
-
-  private static func take(from state: UnsafeMutablePointer<State>) -> UInt64? {
-    state.pointee.lock.withLock {
-      if state.pointee.left == 0 {
-        guard getentropy(&state.pointee.words, MemoryLayout<InlineArray<32, UInt64>>.size) == 0 else { return nil }
-        state.pointee.left = state.pointee.words.count
+    func take() -> UInt64? {
+      lock.pointee.withLock {
+        if left.pointee == 0 {
+          guard getentropy(words.baseAddress!, words.count * MemoryLayout<UInt64>.stride) == 0 else { return nil }
+          left.pointee = words.count
+        }
+        left.pointee -= 1
+        return words[left.pointee]
       }
-      state.pointee.left -= 1
-      return state.pointee.words[state.pointee.left]
     }
   }
+
+  private static let memory = Memory()
+
+  mutating func next() -> UInt64 { Self.memory?.take() ?? UInt64.random(in: .min ... .max) }
 }
