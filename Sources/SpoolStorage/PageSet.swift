@@ -56,7 +56,9 @@ struct PageSet: Equatable {
   static let all = PageSet(bits: .max)
 
   var isEmpty: Bool { bits == 0 }
-  var count: Int { bits.nonzeroBitCount }
+  /// One is the usual number, and the processors that everybody has do not count bits.
+  @inline(__always)
+  var count: Int { bits & (bits &- 1) == 0 ? (bits == 0 ? 0 : 1) : bits.nonzeroBitCount }
 
   @inline(__always)
   func contains(_ page: Int) -> Bool { bits & (1 &<< UInt16(truncatingIfNeeded: page)) != 0 }

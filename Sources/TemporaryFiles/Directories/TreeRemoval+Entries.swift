@@ -114,7 +114,8 @@ extension TreeRemoval {
     frames[index].passes += 1
     frames[index].needsListing = false
     frames[index].hasChanged = false
-    lseek(file, 0, SEEK_SET)
+    let isFirstPass = frames[index].passes == 1
+    if !isFirstPass { lseek(file, 0, SEEK_SET) }
     var entries = 0
     while entries < Self.longestListing {
       let count = spool_list_directory(file, records.baseAddress!, records.count)
@@ -125,10 +126,14 @@ extension TreeRemoval {
       var rest = UnsafeRawBufferPointer(rebasing: records[..<count])
       while !rest.isEmpty {
         let record = DirectoryRecord(rest)
-        if !record.isDots, !hasFailed(record.name) { removeEntry(record) }
+        if !record.isDots {
+          entries += 1
+          if !hasFailed(record.name) { removeEntry(record) }
+        }
         rest = UnsafeRawBufferPointer(rebasing: rest[record.length...])
-        entries += 1
       }
+      // It seems to be empty. If it is not, it is listed again, and then to its end.
+      if isFirstPass, entries == 0 { return }
     }
   }
 

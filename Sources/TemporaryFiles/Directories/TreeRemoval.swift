@@ -91,13 +91,11 @@ struct TreeRemoval: ~Copyable {
 
   private mutating func run(_ name: EntryName, _ identity: FileIdentity) throws(TemporaryFileError) {
     do throws(Errno) {
-      let current = try FileIdentity(ofEntry: name, in: parent)
-      guard current == identity else { throw .staleNFSFileHandle }
       let opened = try openDirectory(name, in: parent, expecting: identity)
       frames.append(Frame(name: name, identity: identity, file: opened.file))
     } catch .noSuchFileOrDirectory {
       return
-    } catch .staleNFSFileHandle, .notDirectory, .tooManySymbolicLinkLevels {
+    } catch .staleNFSFileHandle, .notDirectory, .tooManySymbolicLinkLevels, .improperLink {
       throw Self.replaced(root)
     } catch {
       fail(nil, error)
