@@ -6,10 +6,14 @@ internal import Logging
 /// other way to tell anything.
 struct CommandLogHandler: LogHandler {
   let usesSystemLog: Bool
-  var logLevel = Logger.Level.info
+  var logLevel: Logger.Level
   var metadata: Logger.Metadata = [:]
 
-  init(usesSystemLog: Bool) { self.usesSystemLog = usesSystemLog }
+  init(usesSystemLog: Bool) {
+    self.usesSystemLog = usesSystemLog
+    // The system's log has levels of its own to choose from.
+    logLevel = usesSystemLog ? .debug : .info
+  }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }

@@ -74,7 +74,10 @@ struct MountCommand: ParsableCommand {
       try? server.unmount(lazily: true)
       throw ExitCode(CommandFailure.Kind.other.rawValue)
     }
-    if let obstacle = server.ringObstacle { Logger(label: "spoolfs").info("\(obstacle)") }
+    // Most kernels have it switched off: only who asked for it is told on the terminal.
+    if let obstacle = server.ringObstacle {
+      Logger(label: "spoolfs").log(level: settings.transport == .auto ? .info : .debug, "\(obstacle)")
+    }
     Self.waitForEnd(of: server)
   }
 

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Glibc
+internal import SpoolFS
 internal import SpoolStorage
 internal import SystemPackage
 
@@ -71,6 +72,7 @@ struct RunCommand: ParsableCommand {
       guardian.dismiss()
     }
     let server = try Server(settings, at: directory.mountPoint)
+    if settings.transport == .auto, let obstacle = server.ringObstacle { Terminal.note(obstacle) }
     let status = runProgram(temporary: directory.mountPoint, signalMask: signalMask)
     Leftovers(of: server, policy: leftover).unmount()
     throw ExitCode(status)

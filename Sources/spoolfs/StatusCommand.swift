@@ -51,7 +51,7 @@ struct StatusCommand: ParsableCommand {
       on disk    \(numbers.spilled_files) files, \(numbers.rollovers) rollovers
       threshold  \(numbers.threshold.map(bytes) ?? "unlimited")
       lifetime   \(numbers.lifetime)
-      transport  \(numbers.mount?.transport ?? "none")
+      transport  \(numbers.mount?.transport ?? "none")\(numbers.mount?.ring_obstacle.map { " (\($0))" } ?? "")
       """
   }
 
@@ -101,6 +101,7 @@ struct MountStatus {
 
     struct Mount: Decodable {
       var transport: String
+      var ring_obstacle: String?
     }
   }
 

@@ -124,3 +124,11 @@ int64_t host_mount_tmpfs(const char *path, const char *options) {
 int64_t host_unmount(const char *path) { return answer(umount2(path, MNT_DETACH)); }
 
 int host_fork(void) { return fork(); }
+
+int host_policy(int thread) { return sched_getscheduler(thread); }
+const int host_policy_normal = SCHED_OTHER, host_policy_idle = SCHED_IDLE;
+
+int host_processor_count(int thread) {
+  cpu_set_t set;
+  return sched_getaffinity(thread, sizeof set, &set) < 0 ? -1 : CPU_COUNT(&set);
+}

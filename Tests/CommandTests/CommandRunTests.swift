@@ -40,6 +40,30 @@ extension CommandTests {
       }
     }
 
+    /// What most kernels lack is nothing to disturb anybody with, unless it was asked for.
+    @Test func whyThereIsNoRingIsToldToWhoAsks() async throws {
+      let isOn = (try? readText("/sys/module/fuse/parameters/enable_uring"))?.hasPrefix("Y") == true
+      try await Sandbox.with { sandbox in
+        #expect(try await sandbox.spoolfs(["run", "true"]).errorOutput.isEmpty)
+        let outcome = try await sandbox.spoolfs(["run", "--transport", "auto", "true"])
+        #expect(outcome.succeeded)
+        if isOn {
+          #expect(outcome.errorOutput.isEmpty, "\(outcome.testDescription)")
+        } else {
+          #expect(outcome.errorText.hasPrefix("spoolfs: serving over /dev/fuse, since "), "\(outcome.testDescription)")
+          #expect(outcome.errorText.filter { $0 == "\n" }.count == 1)
+        }
+        #expect(try await sandbox.spoolfs(["run", "--transport", "device", "true"]).errorOutput.isEmpty)
+      }
+    }
+
+    private func readText(_ path: String) throws -> String {
+      let file = try FileDescriptor.open(FilePath(path), .readOnly)
+      return try file.closeAfter {
+        try String(unsafeUninitializedCapacity: 64) { try file.read(into: UnsafeMutableRawBufferPointer($0)) }
+      }
+    }
+
     @Test func aUnixSocketFitsIntoItsPath() async throws {
       try await Sandbox.with { sandbox in
         let script = """

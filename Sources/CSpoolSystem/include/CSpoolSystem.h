@@ -18,6 +18,7 @@
 
 #include "CSpoolDirectories.h"
 #include "CSpoolFiles.h"
+#include "CSpoolPlacement.h"
 #include "CSpoolProcess.h"
 #include "CSpoolStorage.h"
 

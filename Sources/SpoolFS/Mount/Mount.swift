@@ -28,9 +28,7 @@ public final class Mount: Sendable {
     }
     do throws(SpoolFSError) {
       let obstacle = try Self.ringObstacle(options, path)
-      (session, deviceNumber, guardian) = try Self.connect(
-        files, at: self.path, options, transport: obstacle == nil ? options.transport : .device)
-      ringObstacle = obstacle ?? session.ringObstacle
+      (session, deviceNumber, guardian) = try Self.connect(files, at: self.path, options, ringObstacle: obstacle)
     } catch {
       MountedFileSystems.release(files)
       throw error
@@ -101,12 +99,9 @@ public final class Mount: Sendable {
   public var transport: MountOptions.Transport { session.transport }
 
   /// Why they do not come over a ring although `MountOptions.Transport.auto` allows it, and what would help.
-  public let ringObstacle: String?
+  public var ringObstacle: String? { session.ringObstacle }
 
   // MARK: - Making
-
-  /// One for each core, and two for requests that wait for a disk: they must not keep the others waiting.
-  private static var defaultWorkers: Int { max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN))) + 2 }
 
   /// What keeps requests from coming over a ring; nil where nothing does, or nobody wants it.
   ///
@@ -118,15 +113,17 @@ public final class Mount: Sendable {
   }
 
   private static func connect(
-    _ files: FileSystem, at path: FilePath, _ options: MountOptions, transport: MountOptions.Transport
+    _ files: FileSystem, at path: FilePath, _ options: MountOptions, ringObstacle: String?
   ) throws(SpoolFSError) -> (Session, (major: Int, minor: Int), GuardianSlot) {
     let checks = geteuid() != 0 || options.allowOther
     let mounted = try MountPoint.mount(.init(options: options, checksPermissions: checks), at: path)
     let guardian = GuardianSlot(mounted.guardian)
     let session = Session(files, device: mounted.device, cache: options.cache)
+    session.ringObstacle = ringObstacle
     do throws(Errno) {
       try session.open(
-        transport, workerCount: options.workers ?? Self.defaultWorkers, ringFault: options.ringFault)
+        ringObstacle == nil ? options.transport : .device, maximumReaders: options.workers, ringFault: options.ringFault
+      )
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
       files.store.setCachedAbove(options.cache != .none)
       if geteuid() == 0 { BackingDevice.raiseLimits(major: entry.major, minor: entry.minor) }
@@ -135,9 +132,10 @@ public final class Mount: Sendable {
       // Nothing half-mounted stays.
       try? MountPoint.unmount(path, lazily: true)
       guardian.dismiss()
+      let obstacle = options.transport == .ring ? session.ringObstacle : nil
       throw SpoolFSError(
         .mountRefused, operation: "mount", path: path, errno: error,
-        message: session.ringObstacle.map { "no ring transport: \($0)" } ?? "no connection to the kernel: \(error)")
+        message: obstacle.map { "no ring transport: \($0)" } ?? "no connection to the kernel: \(error)")
     }
   }
 }

@@ -74,7 +74,7 @@ public struct MountOptions: Sendable {
   /// How requests reach this process. Where `.ring` is impossible, mounting fails before anything is mounted.
   public var transport: Transport
 
-  /// Threads that serve requests over /dev/fuse; nil: two more than there are cores. A ring has as many as it needs.
+  /// Most threads that serve requests over /dev/fuse at a time; nil: as many as are needed, as with a ring.
   public var workers: Int?
 
   /// For tests.
@@ -87,7 +87,7 @@ public struct MountOptions: Sendable {
   public init(
     cache: Cache = .writethrough, allowOther: Bool = false, flags: Flags = [.noSetUserID, .noDevices],
     allowsNonemptyMountPoint: Bool = false, sourceName: String = "spoolfs", unmountsWhenProcessDies: Bool = false,
-    transport: Transport = .device, workers: Int? = nil
+    transport: Transport = .auto, workers: Int? = nil
   ) {
     self.cache = cache
     self.allowOther = allowOther

@@ -9,8 +9,8 @@ internal import SystemPackage
 ///
 /// It lives until the kernel has dropped the connection, which after a lazy unmount is when the last user has gone.
 final class Session: @unchecked Sendable {
-  // @unchecked: `negotiation`, `transport` and `ringObstacle` are written by the thread that mounts, before requests come; `workers` and
-  // `liveWorkers` are protected by `stateLock`; the rest is constant.
+  // @unchecked: `negotiation`, `transport` and `ringObstacle` are written by the thread that mounts, before requests come;
+  // `workers` and `liveWorkers` are protected by `stateLock`; the rest is constant.
 
   let files: FileSystem
   private(set) var negotiation: Negotiation
@@ -18,8 +18,10 @@ final class Session: @unchecked Sendable {
   /// How requests come: `.ring` or `.device`.
   private(set) var transport = MountOptions.Transport.device
   /// Why they do not come over a ring, where that was wanted.
-  private(set) var ringObstacle: String?
+  var ringObstacle: String?
   private(set) var notifier: KernelNotifier!
+  /// Where and when the threads that serve requests run.
+  let placement: Placement
 
   private let device: Int32
   /// libfuse's session, made by `open`.
@@ -36,6 +38,7 @@ final class Session: @unchecked Sendable {
   init(_ files: FileSystem, device: Int32, cache: MountOptions.Cache) {
     self.files = files
     self.device = device
+    placement = Placement(device: device)
     negotiation = Negotiation(cache: cache, extendedAttributes: files.configuration.extendedAttributes)
   }
 
@@ -48,7 +51,7 @@ final class Session: @unchecked Sendable {
   ///
   /// - Throws: ENOMEM, EPROTO where the kernel's protocol is too old, EAGAIN where no threads can be had, what reading the
   ///   device fails with, and what a ring that must be fails with; `ringObstacle` tells about that one.
-  func open(_ transport: MountOptions.Transport, workerCount: Int, ringFault: RingFault? = nil) throws(Errno) {
+  func open(_ transport: MountOptions.Transport, maximumReaders: Int?, ringFault: RingFault? = nil) throws(Errno) {
     handle = try makeLibfuseSession()
     notifier = KernelNotifier(self, handle)
     let direct = DeviceTransport(device: device)
@@ -67,7 +70,7 @@ final class Session: @unchecked Sendable {
     files.setMountStatistics { self.statusObject }
     do throws(Errno) {
       if let ring, try start(ring, beside: direct, isRequired: transport == .ring) { return }
-      try direct.start(self, workerCount: workerCount)
+      try direct.start(self, maximum: maximumReaders)
     } catch {
       end()
       throw error
@@ -127,6 +130,7 @@ final class Session: @unchecked Sendable {
       workerEnded()
       throw error
     }
+    placement.start(readsDevice: false)
     return true
   }
 
@@ -176,11 +180,16 @@ final class Session: @unchecked Sendable {
     }
   }
 
-  /// Registers one more. Called by one that has not ended.
-  func workerStarts(_ worker: Worker) {
+  /// Registers one more.
+  ///
+  /// - Returns: whether it may start; false where all others have ended.
+  @discardableResult
+  func workerStarts(_ worker: Worker) -> Bool {
     stateLock.withLock {
+      if liveWorkers == 0 { return false }
       workers.append(worker)
       liveWorkers += 1
+      return true
     }
   }
 
@@ -197,6 +206,7 @@ final class Session: @unchecked Sendable {
     // Once: where starting failed half-way, workers end later.
     if isEnding.exchange(true, ordering: .acquiringAndReleasing) { return }
     notifier.stop()
+    placement.stop()
     files.setObserver(nil)
     files.setMountStatistics(nil)
     openFiles.closeAll(in: files)
@@ -241,6 +251,7 @@ final class Session: @unchecked Sendable {
     for (name, count) in requestCounts.sorted(by: { $0.key < $1.key }) { requests[name] = .number(Int64(count)) }
     var object = JSONObject()
     object["transport"] = .string(Array(transport.rawValue.utf8))
+    if let ringObstacle { object["ring_obstacle"] = .string(Array(ringObstacle.utf8)) }
     object["requests"] = .object(requests)
     return object
   }

@@ -48,6 +48,6 @@ extension Settings {
     // Nobody but the users of the mount changes the tree, so the kernel may own what is written.
     MountOptions(
       cache: cache ?? .writeback, allowOther: allowOther, flags: flags, allowsNonemptyMountPoint: nonEmpty,
-      transport: transport ?? .device)
+      transport: transport ?? .auto)
   }
 }

@@ -81,7 +81,7 @@ struct TreeOptions: ParsableArguments {
     help: """
       How the kernel's requests arrive: 'ring' over io_uring, which is the fastest (Linux 6.14, switched on in \
       /sys/module/fuse/parameters/enable_uring), 'device' over /dev/fuse, 'auto' over the ring where there is one. \
-      Default: device.
+      Default: auto.
       """)
   var transport: MountOptions.Transport?
 

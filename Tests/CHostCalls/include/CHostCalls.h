@@ -53,3 +53,9 @@ int64_t host_unmount(const char *path);
 
 // fork(2), which Swift does not import.
 int host_fork(void);
+
+// sched_getscheduler(2), whose numbers need _GNU_SOURCE: SCHED_OTHER and SCHED_IDLE.
+int host_policy(int thread);
+extern const int host_policy_normal, host_policy_idle;
+// How many processors a thread may run on.
+int host_processor_count(int thread);

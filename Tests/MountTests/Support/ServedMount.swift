@@ -40,6 +40,9 @@ final class ServedMount: Sendable {
 
   deinit { end() }
 
+  /// The one that serves.
+  var process: Int32 { server.processIdentifier }
+
   func end() {
     (server.standardInput as? Pipe)?.fileHandleForWriting.closeFile()
     server.waitUntilExit()

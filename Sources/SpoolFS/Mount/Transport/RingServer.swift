@@ -50,14 +50,21 @@ final class RingServer: @unchecked Sendable {
 
   /// Serves requests until the kernel has dropped the connection.
   func serve(_ session: Session) {
+    session.placement.watching { serve(session, $0) }
+  }
+
+  private func serve(_ session: Session, _ thread: ServingThread) {
+    let placement = session.placement
     var wasRegistered = true
     while true {
       switch Errno(rawValue: spool_ring_wait(ring)) {
       case Errno(rawValue: 0):
         wasRegistered = true
+        placement.requestBegins(thread)
         queue.requestBegins(on: entry.file)
         entry.serve(session)
         queue.requestEnds()
+        placement.requestEnds(thread)
         prepareCommit()
       case .socketNotConnected, .connectionAbort:
         return

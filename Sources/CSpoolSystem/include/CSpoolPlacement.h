@@ -1,0 +1,21 @@
+// What it takes to say where and when threads run. All of it is for _GNU_SOURCE, and the CPU_ macros are not imported.
+#pragma once
+
+// gettid(2).
+int spool_thread_id(void);
+
+// Puts a thread of this process under SCHED_IDLE, or back under SCHED_OTHER: 0, or -1 and errno. Going back takes
+// CAP_SYS_NICE, or RLIMIT_NICE of 20 and more: EPERM.
+int spool_set_idle_policy(int thread, int is_idle);
+
+// A set of processors, by the kernel's numbers.
+struct spool_processors;
+
+// Those that the calling thread may run on. NULL where there is no memory.
+struct spool_processors *spool_allowed_processors(void);
+void spool_free_processors(struct spool_processors *processors);
+int spool_processor_count(const struct spool_processors *processors);
+int spool_processors_contain(const struct spool_processors *processors, int number);
+
+// sched_setaffinity(2) of a thread of this process; 0 is the calling one. 0, or -1 and errno.
+int spool_run_on_processors(int thread, const struct spool_processors *processors);

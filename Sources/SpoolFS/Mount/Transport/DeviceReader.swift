@@ -1,0 +1,131 @@
+internal import CSpoolSystem
+internal import Glibc
+import SpoolStorage
+internal import Synchronization
+internal import SystemPackage
+
+/// One thread's part of the device transport: a channel of /dev/fuse and room for a message.
+final class DeviceReader: Worker, @unchecked Sendable {
+  // @unchecked: as for its superclass.
+
+  private let device: Int32
+  private let ownsDevice: Bool
+  private let pages: UnsafeMutableRawBufferPointer
+  /// Begins so that the data of a WRITE is page-aligned.
+  private let receiveBuffer: UnsafeMutableRawBufferPointer
+
+  /// Whether it is not to read, for as long as others do. `ReaderPool` changes it, and signals `released`.
+  let isParked = Atomic<Bool>(false)
+  let released = EventCount()
+
+  private var place = CallerPlace()
+  private var requestsUntilLook = 0
+  private var lastCaller: UInt32 = 0
+
+  init(device: Int32, sharesDevice: Bool) {
+    let maximumWrite = Negotiation.maximumWrite
+    let clone = sharesDevice ? nil : Self.clone(of: device)
+    self.device = clone ?? device
+    ownsDevice = clone != nil
+    let page = Int(getpagesize())
+    pages = PageBuffer.allocate(page + maximumWrite + page)
+    receiveBuffer = UnsafeMutableRawBufferPointer(
+      rebasing: pages[(page - MessageLayout.writePayloadOffset)...])
+    super.init(replyBuffer: PageBuffer.allocate(maximumWrite))
+  }
+
+  deinit {
+    if ownsDevice { close(device) }
+    PageBuffer.deallocate(replyBuffer)
+    PageBuffer.deallocate(pages)
+  }
+
+  /// A channel of its own keeps readers from meeting at the kernel's list of requests under way. Without permission to
+  /// open /dev/fuse (fusermount3 opens it for us) the readers share one.
+  private static func clone(of device: Int32) -> Int32? {
+    let clone = spool_openat(AT_FDCWD, "/dev/fuse", O_RDWR | O_CLOEXEC, 0)
+    if clone < 0 { return nil }
+    if spool_fuse_clone(clone, device) == 0 { return clone }
+    close(clone)
+    return nil
+  }
+
+  // MARK: - Requests
+
+  /// Waits for a request and answers it.
+  ///
+  /// - Parameters:
+  ///   - begins: called when there is one.
+  ///   - ends: called when it is answered.
+  /// - Returns: nil, or why there will be no more: ENODEV after an unmount.
+  @inline(__always)
+  func serveOne(_ session: Session, begins: () -> Void = {}, ends: () -> Void = {}) -> Errno? {
+    let count = Glibc.read(device, receiveBuffer.baseAddress, receiveBuffer.count)
+    if count >= MessageLayout.headerSize {
+      begins()
+      session.process(UnsafeMutableRawBufferPointer(rebasing: receiveBuffer[..<count]), on: self)
+      ends()
+      return nil
+    }
+    if count >= 0 { return .ioError }
+    switch errno {
+    // ENOENT: the caller was interrupted before its request could be read.
+    case EINTR, EAGAIN, ENOENT: return nil
+    case let code: return Errno(rawValue: code)
+    }
+  }
+
+  /// What is in the buffer: the last request.
+  private var header: fuse_in_header { receiveBuffer.loadUnaligned(as: fuse_in_header.self) }
+
+  /// Whether the last request was one that nobody waits for.
+  var hasForgotten: Bool {
+    let opcode = header.opcode
+    return opcode == Opcode.forget.rawValue || opcode == Opcode.batchForget.rawValue
+  }
+
+  /// Whether somebody else's request waits while this one was taken. Asked of each request; the system is asked only
+  /// where the caller is another than before.
+  func meetsOthers() -> Bool {
+    let header = header
+    if header.pid == lastCaller || header.opcode == Opcode.forget.rawValue { return false }
+    lastCaller = header.pid
+    var file = pollfd(fd: device, events: Int16(POLLIN), revents: 0)
+    return poll(&file, 1, 0) > 0
+  }
+
+  // MARK: - The caller's processor
+
+  /// Goes to the processor of the last request's caller, looking for it now and then.
+  ///
+  /// - Parameter isFree: whether no other reader is there, and this one may be.
+  func followCaller(_ thread: ServingThread, isFree: (Int32) -> Bool) {
+    if requestsUntilLook > 0 { return requestsUntilLook -= 1 }
+    let caller = header.pid
+    // The kernel's own.
+    if caller == 0 { return }
+    requestsUntilLook = Self.requestsPerLook
+    guard let processor = place.processor(of: caller), processor != thread.home.load(ordering: .relaxed) else { return }
+    if isFree(processor), spool_run_on_processor(processor) == 0 {
+      thread.home.store(processor, ordering: .relaxed)
+    } else {
+      requestsUntilLook = Self.requestsPerLook / 4
+    }
+  }
+
+  /// Runs anywhere again.
+  func stayAnywhere(_ thread: ServingThread) {
+    requestsUntilLook = 0
+    if thread.home.load(ordering: .relaxed) >= 0 { thread.leaveHome(0) }
+  }
+
+  /// Finding the caller takes some microseconds.
+  private static let requestsPerLook = 32
+
+  override func send(_ parts: UnsafePointer<iovec>, _ count: Int32) -> Int32 {
+    while Glibc.writev(device, parts, count) < 0 {
+      if errno != EINTR { return errno }
+    }
+    return 0
+  }
+}

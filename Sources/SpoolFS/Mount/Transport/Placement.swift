@@ -1,0 +1,201 @@
+internal import CSpoolSystem
+internal import Glibc
+import SpoolStorage
+internal import Synchronization
+internal import SystemPackage
+
+/// Watches the threads that serve requests, and gives them the scheduling policy that `PlacementPolicy` decides on.
+///
+/// A thread of its own looks each millisecond while requests flow; when none come it sleeps until the next one. All
+/// serving threads have the normal policy then. Only it changes policies, and it has the normal one, so that a thread
+/// which waits behind others can always be helped.
+final class Placement: @unchecked Sendable {
+  // @unchecked: `lock` protects `threads`; `policy` and `load` belong to the thread that watches.
+
+  private static let interval = Duration.milliseconds(1)
+  /// Nanoseconds.
+  private static let harmfulDelay = 500_000
+  /// While a request takes long and no others come.
+  private static let longInterval = Duration.milliseconds(16)
+
+  private let lock = Lock()
+  private var threads: [ServingThread] = []
+
+  private let device: Int32
+  /// Whether requests come over the device, which then tells whether some wait. Written before the thread starts.
+  private var readsDevice = false
+
+  private let isAsleep = Atomic<Bool>(true)
+  private let hasStopped = Atomic<Bool>(false)
+  private let changed = EventCount()
+
+  private var policy = PlacementPolicy(processors: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+  private let load = RunnableThreads()
+
+  /// - Parameter device: the mounted /dev/fuse.
+  init(device: Int32) { self.device = device }
+
+  // MARK: - The serving threads
+
+  /// Watches the calling thread while `body` runs.
+  func watching(_ body: (ServingThread) -> Void) {
+    let thread = ServingThread()
+    lock.withLock { threads.append(thread) }
+    body(thread)
+    // Its number may soon be somebody else's.
+    lock.withLock { threads.removeAll { $0 === thread } }
+  }
+
+  @inline(__always)
+  func requestBegins(_ thread: ServingThread) {
+    // In one order with `isAsleep`: whoever goes to sleep sees the request, or is woken.
+    thread.isBusy.store(true, ordering: .sequentiallyConsistent)
+    if isAsleep.load(ordering: .sequentiallyConsistent) { wake() }
+  }
+
+  @inline(__always)
+  func requestEnds(_ thread: ServingThread) {
+    thread.served.store(thread.served.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
+    thread.isBusy.store(false, ordering: .relaxed)
+  }
+
+  @inline(never)
+  private func wake() {
+    if isAsleep.exchange(false, ordering: .acquiringAndReleasing) { changed.signal() }
+  }
+
+  // MARK: - The watching thread
+
+  /// Starts to watch, until `stop`. Where the system allows no more threads, all goes on with the normal policy.
+  ///
+  /// - Parameters:
+  ///   - readsDevice: whether the serving threads read from the device.
+  ///   - adapt: called on the watching thread after each look: whether idle policy is allowed, and how many threads
+  ///     have been at one request since the look before.
+  func start(
+    readsDevice: Bool, _ adapt: @escaping @Sendable (_ allowsIdle: Bool, _ stuck: Int) -> Void = { _, _ in }
+  ) {
+    self.readsDevice = readsDevice
+    try? WorkerThread.start(named: "spoolfs/watch") { [self] in
+      while !hasStopped.load(ordering: .acquiring) {
+        sleepUntilNextLook()
+        let stuck = look()
+        adapt(policy.allowsIdle && Self.canReturn, stuck)
+      }
+    }
+  }
+
+  /// Ends the watching thread.
+  func stop() {
+    hasStopped.store(true, ordering: .releasing)
+    changed.signal()
+  }
+
+  private func sleepUntilNextLook() {
+    guard policy.isQuiet else { return changed.wait(after: changed.current(), timeout: Self.interval) }
+    var seen = changed.current()
+    isAsleep.store(true, ordering: .sequentiallyConsistent)
+    if lock.withLock({ threads.contains { $0.isBusy.load(ordering: .sequentiallyConsistent) } }) {
+      // Something may have to be done for the others before it is answered.
+      changed.wait(after: seen, timeout: Self.longInterval)
+      if isAsleep.exchange(false, ordering: .acquiringAndReleasing) { return }
+    } else {
+      while isAsleep.load(ordering: .acquiring), !hasStopped.load(ordering: .acquiring) {
+        changed.wait(after: seen)
+        seen = changed.current()
+      }
+    }
+    policy.begin()
+  }
+
+  /// Looks at all threads, decides, and gives policies.
+  ///
+  /// - Returns: how many have been at one request since the look before.
+  private func look() -> Int {
+    let runnable = load.count()
+    // The threads cannot end meanwhile.
+    return lock.withLock {
+      for thread in threads { thread.look() }
+      policy.take(
+        PlacementPolicy.Sample(
+          requests: threads.reduce(0) { $0 + Int($1.watch.progress) }, isStalled: threads.contains(where: wasStalled),
+          runnable: runnable, servers: threads.reduce(0) { $0 + ($1.watch.progress > 0 ? 1 : 0) }))
+      for thread in threads { thread.setIdlePolicy(deserves(thread)) }
+      return threads.reduce(0) { $0 + ($1.watch.isStuck ? 1 : 0) }
+    }
+  }
+
+  /// Whether a request waits that no thread has taken, or may do so. A thread may also be runnable since whom it answered
+  /// has displaced it.
+  private func hasWaitingRequests() -> Bool {
+    var file = pollfd(fd: device, events: Int16(POLLIN), revents: 0)
+    return !readsDevice || poll(&file, 1, 0) > 0
+  }
+
+  private func deserves(_ thread: ServingThread) -> Bool {
+    guard policy.allowsIdle, Self.canReturn else {
+      thread.watch.wasHelped = false
+      return false
+    }
+    if thread.watch.progress > 0 {
+      thread.watch.wasHelped = false
+      return true
+    }
+    guard thread.hasIdlePolicy.load(ordering: .relaxed) else {
+      thread.watch.wasHelped = false
+      return false
+    }
+    let isBusy = thread.isBusy.load(ordering: .relaxed)
+    guard isBusy || thread.isRunnable else { return true }
+    thread.watch.wasHelped = isBusy || hasWaitingRequests()
+    if thread.watch.wasHelped { thread.watch.delayWhenHelped = thread.runDelay }
+    return false
+  }
+
+  /// Whether a thread that was helped had waited for a processor indeed. Else the processor was taken from all of us, as
+  /// happens to virtual ones, or the request itself took long.
+  private func wasStalled(_ thread: ServingThread) -> Bool {
+    thread.watch.wasHelped && thread.watch.progress > 0
+      && thread.runDelay - thread.watch.delayWhenHelped >= Self.harmfulDelay
+  }
+
+  // MARK: - The system
+
+  /// Whether a thread of this process may go back from SCHED_IDLE: with CAP_SYS_NICE or RLIMIT_NICE. Where it may not,
+  /// none gets there.
+  private static let canReturn: Bool = {
+    final class Trial: Sendable {
+      let succeeded = Atomic<Bool>(false)
+      let isDone = Atomic<Bool>(false)
+      let changed = EventCount()
+    }
+    let trial = Trial()
+    let hasStarted: Void? = try? WorkerThread.start(named: "spoolfs/trial") {
+      let thread = spool_thread_id()
+      let succeeds = spool_set_idle_policy(thread, 1) == 0 && spool_set_idle_policy(thread, 0) == 0
+      trial.succeeded.store(succeeds, ordering: .relaxed)
+      trial.isDone.store(true, ordering: .releasing)
+      trial.changed.signal()
+    }
+    while hasStarted != nil {
+      let seen = trial.changed.current()
+      if trial.isDone.load(ordering: .acquiring) { break }
+      trial.changed.wait(after: seen)
+    }
+    return trial.succeeded.load(ordering: .relaxed)
+  }()
+}
+
+/// How many threads of the whole system run or could run.
+private final class RunnableThreads: Sendable {
+  private let file = spool_openat(AT_FDCWD, "/proc/loadavg", O_RDONLY | O_CLOEXEC, 0)
+
+  deinit { if file >= 0 { close(file) } }
+
+  /// Without the one that asks. None where the system does not tell.
+  func count() -> Int {
+    // "0.20 0.18 0.12 1/80 11206": the number before the slash.
+    let count = ProcessFile.read(file) { text in text.field(after: 3, from: 0).flatMap { text.number(at: $0) } }
+    return max(0, (count ?? 1) - 1)
+  }
+}

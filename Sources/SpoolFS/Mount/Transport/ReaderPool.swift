@@ -1,0 +1,207 @@
+internal import Glibc
+import SpoolStorage
+internal import Synchronization
+internal import SystemPackage
+
+/// Who reads from /dev/fuse: as few threads as keep up.
+///
+/// The kernel wakes the reader that has waited longest, on whatever processor. So while one reader is enough, it reads
+/// alone, from the processor of its caller. When requests overlap, more do, up to one for each processor. A reader that is
+/// at one request for long does not count: the others must not wait for it.
+final class ReaderPool: @unchecked Sendable {
+  // @unchecked: `lock` protects the variables.
+
+  /// Requests in a row that met no other, after which one reader is enough again.
+  private static let calm = 64
+  /// Readers beyond one for each processor: as many requests may wait for a disk or a lock at a time.
+  private static let spare = 32
+
+  private let device: Int32
+  private let processors: Int
+
+  private let lock = Lock()
+  private var maximum: Int
+  private var readers: [DeviceReader]
+  private var parked: [DeviceReader] = []
+  private var homes: [ServingThread] = []
+  private var hasEnded = false
+
+  /// Those that are not parked. Changed under the lock.
+  private let active = Atomic<Int>(0)
+  /// How many there should be, those that are at one request for long included.
+  private let wanted: Atomic<Int>
+  /// More of them since requests overlap, while one alone would read.
+  private let extra = Atomic<Int>(0)
+  private let busy = Atomic<Int>(0)
+  private let calmRequests = Atomic<Int>(0)
+
+  /// - Parameters:
+  ///   - first: the one that has talked to the kernel already.
+  ///   - maximum: most threads to have; nil for what may be needed.
+  init(device: Int32, first: DeviceReader, maximum: Int?) {
+    self.device = device
+    processors = Processors.allowed.count
+    self.maximum = max(1, maximum ?? processors + Self.spare)
+    readers = [first]
+    wanted = Atomic(max(2, processors))
+    parked.reserveCapacity(self.maximum)
+  }
+
+  // MARK: - Starting
+
+  /// Starts the first readers.
+  ///
+  /// - Throws: EAGAIN where not even one could be started. One is enough to serve.
+  func start(_ session: Session) throws(Errno) {
+    let count = min(maximum, wanted.load(ordering: .relaxed))
+    readers += (1..<count).map { _ in DeviceReader(device: device, sharesDevice: false) }
+    session.workersStart(readers)
+    active.store(count, ordering: .relaxed)
+    var failure: Errno?
+    for (index, reader) in readers.enumerated() {
+      do throws(Errno) {
+        try startThread(of: reader, index, session)
+      } catch {
+        failure = error
+        readerEnded(session)
+      }
+    }
+    if let failure, active.load(ordering: .relaxed) == 0 { throw failure }
+  }
+
+  private func startThread(of reader: DeviceReader, _ number: Int, _ session: Session) throws(Errno) {
+    try WorkerThread.start(named: "spoolfs/\(number)") { [self] in
+      reader.withThread {
+        session.placement.watching { thread in
+          lock.withLock { homes.append(thread) }
+          run(reader, thread, session)
+        }
+      }
+      readerEnded(session)
+    }
+  }
+
+  private func readerEnded(_ session: Session) {
+    lock.withLock { _ = active.subtract(1, ordering: .relaxed) }
+    session.workerEnded()
+  }
+
+  // MARK: - Reading
+
+  private func run(_ reader: DeviceReader, _ thread: ServingThread, _ session: Session) {
+    let placement = session.placement
+    while true {
+      if mayPark { park(reader, thread) }
+      let failure = reader.serveOne(session) {
+        placement.requestBegins(thread)
+        busy.add(1, ordering: .relaxed)
+        if thread.hasIdlePolicy.load(ordering: .relaxed) { notice(reader) }
+      } ends: {
+        busy.subtract(1, ordering: .relaxed)
+        placement.requestEnds(thread)
+      }
+      if failure != nil { return end() }
+      if thread.hasIdlePolicy.load(ordering: .relaxed) {
+        reader.followCaller(thread) { isFree($0, for: thread) }
+      } else {
+        reader.stayAnywhere(thread)
+      }
+    }
+  }
+
+  /// Sees whether requests overlap, when `reader` has taken one.
+  private func notice(_ reader: DeviceReader) {
+    let extra = extra.load(ordering: .relaxed)
+    if reader.meetsOthers() || (extra > 0 && busy.load(ordering: .relaxed) > 1) {
+      calmRequests.store(0, ordering: .relaxed)
+      if extra < processors - 1,
+        self.extra.compareExchange(
+          expected: extra, desired: extra + 1, ordering: .relaxed
+        ).exchanged
+      {
+        releaseReaders()
+      }
+    } else if extra > 0, calmRequests.add(1, ordering: .relaxed).newValue > Self.calm {
+      self.extra.store(0, ordering: .relaxed)
+    }
+  }
+
+  private func isFree(_ processor: Int32, for thread: ServingThread) -> Bool {
+    Processors.allowed.contains(processor)
+      && lock.withLock { !homes.contains { $0 !== thread && $0.home.load(ordering: .relaxed) == processor } }
+  }
+
+  // MARK: - How many
+
+  /// How many are to read now.
+  private var target: Int { wanted.load(ordering: .relaxed) + extra.load(ordering: .relaxed) }
+
+  private var mayPark: Bool { active.load(ordering: .relaxed) > target }
+
+  private func park(_ reader: DeviceReader, _ thread: ServingThread) {
+    // Not to keep the others from its processor.
+    reader.stayAnywhere(thread)
+    lock.withLock {
+      guard !hasEnded, mayPark else { return }
+      active.subtract(1, ordering: .relaxed)
+      parked.append(reader)
+      reader.isParked.store(true, ordering: .relaxed)
+    }
+    while true {
+      let seen = reader.released.current()
+      if !reader.isParked.load(ordering: .acquiring) { return }
+      reader.released.wait(after: seen)
+    }
+  }
+
+  /// Lets as many read as should.
+  private func releaseReaders() {
+    lock.withLock {
+      while hasEnded || active.load(ordering: .relaxed) < target, let reader = parked.popLast() {
+        active.add(1, ordering: .relaxed)
+        reader.isParked.store(false, ordering: .releasing)
+        reader.released.signal()
+      }
+    }
+  }
+
+  /// Adapts to what was seen of the readers, on the thread that watches them.
+  ///
+  /// - Parameters:
+  ///   - readsAlone: whether one reader should read, from its caller's processor.
+  ///   - stuck: readers that have been at one request for long.
+  func adapt(readsAlone: Bool, stuck: Int, _ session: Session) {
+    if !readsAlone { extra.store(0, ordering: .relaxed) }
+    wanted.store((readsAlone ? 1 : max(2, processors)) + stuck, ordering: .relaxed)
+    releaseReaders()
+    while let reader = makeReader() {
+      guard session.workerStarts(reader) else { return }
+      do throws(Errno) {
+        try startThread(of: reader, lock.withLock { readers.count - 1 }, session)
+      } catch {
+        // The system allows no more.
+        lock.withLock { maximum = readers.count - 1 }
+        return readerEnded(session)
+      }
+    }
+  }
+
+  /// - Returns: one more, where too few read and none is left.
+  private func makeReader() -> DeviceReader? {
+    lock.withLock {
+      guard !hasEnded, parked.isEmpty, active.load(ordering: .relaxed) < target, readers.count < maximum else {
+        return nil
+      }
+      let reader = DeviceReader(device: device, sharesDevice: false)
+      readers.append(reader)
+      active.add(1, ordering: .relaxed)
+      return reader
+    }
+  }
+
+  /// The kernel has dropped the connection.
+  private func end() {
+    lock.withLock { hasEnded = true }
+    releaseReaders()
+  }
+}

@@ -1,0 +1,158 @@
+import CHostCalls
+import CSpoolSystem
+import Foundation
+import SpoolStorage
+import SystemPackage
+import Testing
+
+@testable import SpoolFS
+
+extension MountSuites {
+  /// Which policy the threads that serve requests have, that they cost nothing when idle, and that nobody waits for those
+  /// that take long.
+  @Suite(.serialized, .kernelRing) struct PlacementTests {
+    /// A thread of the process that serves a mount.
+    private struct ServerThread: Hashable {
+      var number: Int32
+      var name: String
+    }
+
+    private static func threads(of process: Int32) throws -> [ServerThread] {
+      try FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/task").compactMap { entry in
+        guard let name = try? String(contentsOfFile: "/proc/\(process)/task/\(entry)/comm", encoding: .utf8),
+          let number = Int32(entry)
+        else { return nil }
+        return ServerThread(number: number, name: name.trimmingCharacters(in: .newlines))
+      }
+    }
+
+    /// Those that take requests: `spoolfs/0`, and so on.
+    private static func servers(of process: Int32) throws -> [ServerThread] {
+      try threads(of: process).filter { $0.name.hasPrefix("spoolfs/") && $0.name.dropFirst(8).first?.isNumber == true }
+    }
+
+    /// Nanoseconds on a processor, and how often, for each thread of a process.
+    private static func consumption(of process: Int32) throws -> [ServerThread: [String]] {
+      var result: [ServerThread: [String]] = [:]
+      for thread in try threads(of: process) {
+        let text = try String(contentsOfFile: "/proc/\(process)/task/\(thread.number)/schedstat", encoding: .utf8)
+        let fields = text.split(separator: " ").map(String.init)
+        result[thread] = [fields[0], fields[2].trimmingCharacters(in: .newlines)]
+      }
+      return result
+    }
+
+    private static func work(in mount: ServedMount, _ rounds: Int) throws {
+      for round in 0..<rounds {
+        try Host.create(mount("w\(round)"), [1])
+        try Host.unlink(mount("w\(round)"))
+      }
+    }
+
+    @Test(arguments: transports) func anIdleMountUsesNoProcessor(_ transport: MountOptions.Transport) async throws {
+      try await onThread {
+        let mount = try ServedMount(cache: .writethrough, transport: transport)
+        defer { mount.end() }
+        try Self.work(in: mount, 500)
+        // FORGETs come late, and the thread that watches goes on for a moment.
+        var before = try Self.consumption(of: mount.process)
+        try eventually {
+          usleep(100_000)
+          defer { before = (try? Self.consumption(of: mount.process)) ?? [:] }
+          return try Self.consumption(of: mount.process) == before
+        }
+        usleep(500_000)
+        #expect(try Self.consumption(of: mount.process) == before)
+      }
+    }
+
+    /// Whatever happened: between two flows of requests no thread depends on others leaving it a processor.
+    @Test(arguments: transports) func withoutRequestsAllThreadsHaveTheNormalPolicy(
+      _ transport: MountOptions.Transport
+    ) async throws {
+      try await onThread {
+        let mount = try ServedMount(cache: .writethrough, transport: transport)
+        defer { mount.end() }
+        for _ in 0..<3 {
+          try Self.work(in: mount, 500)
+          try eventually {
+            try Self.threads(of: mount.process).allSatisfy { host_policy($0.number) == host_policy_normal }
+          }
+        }
+        guard transport == .device else { return }
+        // And none is bound to a processor any more.
+        let all = host_processor_count(mount.process)
+        try eventually { try Self.servers(of: mount.process).allSatisfy { host_processor_count($0.number) == all } }
+      }
+    }
+
+    /// As root: others could not take the policy away again, so their threads never get it.
+    @Test(.enabled(if: geteuid() == 0), arguments: transports) func whileRequestsFlowServersHaveTheIdlePolicy(
+      _ transport: MountOptions.Transport
+    ) async throws {
+      try await onThread {
+        let mount = try ServedMount(cache: .writethrough, transport: transport)
+        defer { mount.end() }
+        try eventually {
+          try Self.work(in: mount, 50)
+          return try Self.servers(of: mount.process).contains { host_policy($0.number) == host_policy_idle }
+        }
+        // Who watches must not wait behind others itself.
+        let watchers = try Self.threads(of: mount.process).filter { $0.name == "spoolfs/watch" }
+        #expect(watchers.count == 1)
+        #expect(watchers.allSatisfy { host_policy($0.number) == host_policy_normal })
+      }
+    }
+
+    /// Many more requests than processors that wait for a lock, as they would for a disk.
+    @Test(arguments: transports) func requestsThatTakeLongHoldUpNobodyElse(
+      _ transport: MountOptions.Transport
+    ) async throws {
+      let tree = try await onThread { try MountedTree(options: .init(transport: transport)) }
+      // A ring has as many servers for each processor.
+      let stuck = transport == .ring ? 3 : 12
+      let inodes = try await onThread {
+        try (0..<stuck).map { index in
+          try Host.create(tree("slow\(index)"))
+          return try #require(tree.files.inode(Host.status(tree("slow\(index)")).inode))
+        }
+      }
+      for inode in inodes { inode.lock.lock() }
+      async let waiting: Void = onThreads(stuck) { index in
+        try HostFile(tree("slow\(index)"), O_WRONLY).write([2], at: 0)
+      }
+      async let others: Void = onThread {
+        // Whatever comes of it, the others must not wait for ever.
+        defer { for inode in inodes { inode.lock.unlock() } }
+        try eventually { tree.mount.statistics.requests["WRITE", default: 0] >= UInt64(stuck) }
+        for index in 0..<50 {
+          try Host.create(tree("other\(index)"), [1])
+          #expect(try Host.contents(tree("other\(index)")) == [1])
+        }
+      }
+      try await others
+      try await waiting
+      try await onThread {
+        for index in 0..<stuck {
+          let contents = try Host.contents(tree("slow\(index)"))
+          #expect(contents == [2])
+        }
+        tree.end()
+      }
+    }
+
+    @Test func theCallersProcessorIsFound() async throws {
+      try await onThread {
+        spool_run_on_processor(0)
+        var place = CallerPlace()
+        let own = UInt32(spool_thread_id())
+        // Twice, then a thread that there is not, then the first one again.
+        let (first, second) = (place.processor(of: own), place.processor(of: own))
+        let none = place.processor(of: 0x7FFF_FFFF)
+        let again = place.processor(of: own)
+        #expect([first, second, again] == [0, 0, 0])
+        #expect(none == nil)
+      }
+    }
+  }
+}
