@@ -2,8 +2,6 @@
 #include "CSpoolSystem.h"
 
 #include <pthread.h>
-#include <sched.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -48,14 +46,3 @@ int spool_receive_descriptor(int socket) {
 int spool_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 
 void spool_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
-
-int spool_run_on_processor(int number) {
-  size_t size = CPU_ALLOC_SIZE(number + 1);
-  cpu_set_t *set = CPU_ALLOC(number + 1);
-  if (!set) return -1;
-  CPU_ZERO_S(size, set);
-  CPU_SET_S(number, size, set);
-  int result = sched_setaffinity(0, size, set);
-  CPU_FREE(set);
-  return result;
-}

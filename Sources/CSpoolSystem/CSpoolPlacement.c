@@ -51,3 +51,14 @@ int spool_processors_contain(const struct spool_processors *processors, int numb
 int spool_run_on_processors(int thread, const struct spool_processors *processors) {
   return sched_setaffinity(thread, CPU_ALLOC_SIZE(processors->count), processors->set);
 }
+
+int spool_run_on_processor(int number) {
+  size_t size = CPU_ALLOC_SIZE(number + 1);
+  cpu_set_t *set = CPU_ALLOC(number + 1);
+  if (!set) return -1;
+  CPU_ZERO_S(size, set);
+  CPU_SET_S(number, size, set);
+  int result = sched_setaffinity(0, size, set);
+  CPU_FREE(set);
+  return result;
+}

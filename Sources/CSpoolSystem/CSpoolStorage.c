@@ -57,8 +57,8 @@ void spool_populate_memory(void *memory, size_t size) {
 }
 
 void *spool_map_secret(size_t size, int *is_wiped_on_fork) {
-  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return NULL;
+  void *memory = spool_map_memory(size);
+  if (!memory) return NULL;
   if (mlock(memory, size) != 0 || madvise(memory, size, MADV_DONTDUMP) != 0) {
     int error = errno;
     munmap(memory, size);
@@ -75,8 +75,8 @@ void spool_unmap_secret(void *memory, size_t size) {
 }
 
 void *spool_map_wiped_on_fork(size_t size) {
-  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return NULL;
+  void *memory = spool_map_memory(size);
+  if (!memory) return NULL;
   if (madvise(memory, size, MADV_WIPEONFORK) == 0) return memory;
   munmap(memory, size);
   return NULL;

@@ -19,7 +19,3 @@ int spool_memory_file(const char *name);
 
 // pthread_setname_np(3) of the calling thread; for _GNU_SOURCE as well.
 void spool_name_thread(const char *name);
-
-// Binds the calling thread to one processor, of the kernel's numbering. The CPU_ macros are not imported, and
-// sched_setaffinity(2) is for _GNU_SOURCE. 0, or -1 and errno: EINVAL where it is offline or not for this process.
-int spool_run_on_processor(int number);

@@ -19,3 +19,6 @@ int spool_processors_contain(const struct spool_processors *processors, int numb
 
 // sched_setaffinity(2) of a thread of this process; 0 is the calling one. 0, or -1 and errno.
 int spool_run_on_processors(int thread, const struct spool_processors *processors);
+
+// Binds the calling thread to one processor. 0, or -1 and errno: EINVAL where it is offline or not for this process.
+int spool_run_on_processor(int number);

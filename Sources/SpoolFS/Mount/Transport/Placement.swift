@@ -133,18 +133,10 @@ final class Placement: @unchecked Sendable {
   }
 
   private func deserves(_ thread: ServingThread) -> Bool {
-    guard policy.allowsIdle, Self.canReturn else {
-      thread.watch.wasHelped = false
-      return false
-    }
-    if thread.watch.progress > 0 {
-      thread.watch.wasHelped = false
-      return true
-    }
-    guard thread.hasIdlePolicy.load(ordering: .relaxed) else {
-      thread.watch.wasHelped = false
-      return false
-    }
+    thread.watch.wasHelped = false
+    guard policy.allowsIdle, Self.canReturn else { return false }
+    if thread.watch.progress > 0 { return true }
+    guard thread.hasIdlePolicy.load(ordering: .relaxed) else { return false }
     let isBusy = thread.isBusy.load(ordering: .relaxed)
     guard isBusy || thread.isRunnable else { return true }
     thread.watch.wasHelped = isBusy || hasWaitingRequests()
