@@ -92,37 +92,6 @@ extension MountSuites {
 
     // MARK: - Requests that take long
 
-    /// Clients of one processor that wait for a lock, as they would for a disk, leave the others of that processor alone.
-    @Test func requestsThatWaitHoldUpNobodyElse() async throws {
-      let tree = try await onThread { try MountedTree(options: Self.ring) }
-      let stuck = 3
-      // A file for each: of one file, the kernel lets one write through at a time.
-      let inodes = try await onThread {
-        try (0..<stuck).map { index in
-          try Host.create(tree("slow\(index)"))
-          return try #require(tree.files.inode(Host.status(tree("slow\(index)")).inode))
-        }
-      }
-      for inode in inodes { inode.lock.lock() }
-      async let waiting: Void = onThreads(stuck) { index in
-        spool_run_on_processor(0)
-        try HostFile(tree("slow\(index)"), O_WRONLY).write([2], at: 0)
-      }
-      async let others: Void = onThread {
-        // Whatever comes of it, the others must not wait for ever.
-        defer { for inode in inodes { inode.lock.unlock() } }
-        try eventually { tree.mount.statistics.requests["WRITE", default: 0] >= UInt64(stuck) }
-        spool_run_on_processor(0)
-        for index in 0..<50 {
-          try Host.create(tree("other\(index)"), [1])
-          #expect(try Host.contents(tree("other\(index)")) == [1])
-        }
-      }
-      try await others
-      try await waiting
-      try await onThread { tree.end() }
-    }
-
     /// Each search for holes waits until the kernel has written the file back, which takes requests of the same queue.
     @Test func searchesForHolesWhileDataIsWrittenBack() async throws {
       let tree = try await onThread { try MountedTree(options: .init(cache: .writeback, transport: .ring)) }
