@@ -114,7 +114,7 @@ extension MountSuites {
         let object = try #require(try JSONSerialization.jsonObject(with: Data(first)) as? [String: Any])
         let mount = try #require(object["mount"] as? [String: Any])
         let requests = try #require(mount["requests"] as? [String: Any])
-        #expect(requests["CREATE"] as? Int == 1)
+        #expect(requests["MKNOD"] as? Int == 1)
         // Fresh at each open, although open is not a request.
         try Host.create(tree("b"), pattern(1000))
         let second = try Host.contents(tree(".spoolfs/stats"))

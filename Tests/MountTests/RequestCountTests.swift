@@ -35,6 +35,9 @@ extension MountSuites {
       func passTime() { if options.cache == .writeback { usleep(50_000) } }
 
       var isDirect: Bool { options.cache == .none }
+
+      /// What open(2) with O_CREAT comes as.
+      var creation: String { isDirect ? "CREATE" : "MKNOD" }
     }
 
     /// Requests that nobody waits for, or that depend on when the kernel forgets.
@@ -79,10 +82,27 @@ extension MountSuites {
           mode.passTime()
           for index in 0..<5 { try file.append(pattern(100, seed: index)) }
         }
-        var expected: [String: UInt64] = ["LOOKUP": 1, "CREATE": 1, "WRITE": mode.options.cache == .writeback ? 1 : 5]
+        var expected: [String: UInt64] = [
+          "LOOKUP": 1, mode.creation: 1, "WRITE": mode.options.cache == .writeback ? 1 : 5,
+        ]
         expected.add(mode.directoryCheck())
         expected.add(mode.flushedTimes)
         #expect(seen == expected)
+      }
+    }
+
+    /// Also before the kernel knows from an OPEN that nobody counts open files.
+    @Test(arguments: Mode.all) func closingACreatedFileIsARequestOnlyWhereOpeningIs(_ mode: Mode) async throws {
+      try await withMount(options: mode.options) { tree in
+        for name in ["a", "b", "c"] { try Host.create(tree(name), [1]) }
+        let closed = { tree.mount.statistics.requests["RELEASE", default: 0] }
+        if mode.isDirect {
+          try eventually { closed() == 3 }
+        } else {
+          // RELEASE comes after close(2); what comes after it has come when this is answered.
+          try Host.unlink(tree("a"))
+          #expect(closed() == 0)
+        }
       }
     }
 

@@ -125,7 +125,7 @@ extension MountSuites {
           }
         }
         try await onThread {
-          try eventually { tree.mount.statistics.requests["CREATE", default: 0] > 200 }
+          try eventually { tree.mount.statistics.requests["MKNOD", default: 0] > 200 }
           // MNT_FORCE: the kernel gives up what is under way.
           umount2(tree.path, 1)
           tree.mount.waitUntilUnmounted()

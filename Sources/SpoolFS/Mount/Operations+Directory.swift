@@ -43,12 +43,20 @@ private func serveNewEntry(
   }
 }
 
+/// Where OPEN is not served, open(2) with O_CREAT comes as MKNOD too, since CREATE is refused: a file that CREATE has made
+/// brings a RELEASE, at least until the kernel has learned from some OPEN that nobody counts, in some versions always.
 func serveMknod(
   _ handle: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?, _ mode: mode_t, _ device: dev_t
 ) {
   serveNewEntry(handle, parent) { request, parent throws(Errno) in
-    try request.files.makeNode(
-      nameBytes(name!), in: parent, mode: UInt32(mode), device: UInt64(device), by: request.caller)
+    do throws(Errno) {
+      return try request.files.makeNode(
+        nameBytes(name!), in: parent, mode: UInt32(mode), device: UInt64(device), by: request.caller)
+    } catch .fileExists {
+      // Somebody in this process was first. The kernel, which knew no such file, looks again; then it opens the file, or
+      // fails with EEXIST itself.
+      throw .staleNFSFileHandle
+    }
   }
 }
 

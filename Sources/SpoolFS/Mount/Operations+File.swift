@@ -20,6 +20,7 @@ extension Reply {
   }
 }
 
+/// CREATE comes only where OPEN does: see `serveMknod`.
 func serveCreate(
   _ handle: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?, _ mode: mode_t,
   _ file: UnsafeMutablePointer<fuse_file_info>?
@@ -28,6 +29,7 @@ func serveCreate(
   let reply = Reply(handle!)
   let flags = file!.pointee.flags
   do throws(Errno) {
+    guard request.session.negotiation.servesOpen(request.files.configuration.lifetime) else { throw .noFunction }
     let inode = try request.files.create(
       nameBytes(name!), in: request.inode(parent), mode: UInt32(mode), exclusive: true, by: request.caller)
     reply.open(inode, request)
@@ -57,7 +59,8 @@ func serveOpen(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ file: UnsafeMutablePoi
   }
 }
 
-/// Kernels from 6.9 on send RELEASE for a created file even where OPEN is not served: there is nothing to find then.
+/// The kernel also sends RELEASE for a file without a name where OPEN is not served, some versions for each: there is nothing
+/// to find then.
 func serveRelease(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ file: UnsafeMutablePointer<fuse_file_info>?) {
   let request = Request(handle!)
   if request.files.configuration.lifetime == .close, let inode = request.files.inode(id) {
