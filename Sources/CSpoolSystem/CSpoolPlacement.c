@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -51,6 +52,20 @@ int spool_processors_contain(const struct spool_processors *processors, int numb
 int spool_run_on_processors(int thread, const struct spool_processors *processors) {
   return sched_setaffinity(thread, CPU_ALLOC_SIZE(processors->count), processors->set);
 }
+
+int spool_run_apart(int thread, const struct spool_processors *processors, int number) {
+  size_t size = CPU_ALLOC_SIZE(processors->count);
+  cpu_set_t *set = CPU_ALLOC(processors->count);
+  if (!set) return -1;
+  memcpy(set, processors->set, size);
+  CPU_CLR_S(number, size, set);
+  // An empty set is refused.
+  int result = sched_setaffinity(thread, size, set);
+  CPU_FREE(set);
+  return result;
+}
+
+int spool_current_processor(void) { return sched_getcpu(); }
 
 int spool_run_on_processor(int number) {
   size_t size = CPU_ALLOC_SIZE(number + 1);

@@ -22,3 +22,9 @@ int spool_run_on_processors(int thread, const struct spool_processors *processor
 
 // Binds the calling thread to one processor. 0, or -1 and errno: EINVAL where it is offline or not for this process.
 int spool_run_on_processor(int number);
+
+// Lets a thread of this process run on all of `processors` but one. 0, or -1 and errno: EINVAL where there is no other.
+int spool_run_apart(int thread, const struct spool_processors *processors, int number);
+
+// The processor that the calling thread runs on.
+int spool_current_processor(void);

@@ -19,7 +19,10 @@ final class DeviceReader: Worker, @unchecked Sendable {
   let released = EventCount()
 
   private var place = CallerPlace()
-  private var requestsUntilLook = 0
+  private var pace = CallerPace()
+  /// When the last answer was sent, and how long after it the next request came, in nanoseconds.
+  private var answerTime = 0
+  private var pause = 0
   private var lastCaller: UInt32 = 0
 
   init(device: Int32, sharesDevice: Bool) {
@@ -62,6 +65,7 @@ final class DeviceReader: Worker, @unchecked Sendable {
   func serveOne(_ session: Session, begins: () -> Void = {}, ends: () -> Void = {}) -> Errno? {
     let count = Glibc.read(device, receiveBuffer.baseAddress, receiveBuffer.count)
     if count >= MessageLayout.headerSize {
+      pause = Self.time - answerTime
       begins()
       session.process(UnsafeMutableRawBufferPointer(rebasing: receiveBuffer[..<count]), on: self)
       ends()
@@ -78,51 +82,59 @@ final class DeviceReader: Worker, @unchecked Sendable {
   /// What is in the buffer: the last request.
   private var header: fuse_in_header { receiveBuffer.loadUnaligned(as: fuse_in_header.self) }
 
-  /// Whether the last request was one that nobody waits for.
+  /// Whether the last request was FORGET.
   var hasForgotten: Bool {
     let opcode = header.opcode
     return opcode == Opcode.forget.rawValue || opcode == Opcode.batchForget.rawValue
   }
 
-  /// Whether somebody else's request waits while this one was taken. Asked of each request; the system is asked only
-  /// where the caller is another than before.
+  /// Whether somebody waits for the answer to the last request.
+  var isWaitedFor: Bool {
+    let opcode = header.opcode
+    return !hasForgotten && opcode != Opcode.release.rawValue && opcode != Opcode.releasedir.rawValue
+  }
+
+  /// Whether something waits while this request was taken, which somebody waits for too. Asked of each; the system is asked
+  /// only where the caller is another than before.
   func meetsOthers() -> Bool {
-    let header = header
-    if header.pid == lastCaller || header.opcode == Opcode.forget.rawValue { return false }
-    lastCaller = header.pid
+    let caller = header.pid
+    if caller == lastCaller { return false }
+    lastCaller = caller
     var file = pollfd(fd: device, events: Int16(POLLIN), revents: 0)
     return poll(&file, 1, 0) > 0
   }
 
   // MARK: - The caller's processor
 
-  /// Goes to the processor of the last request's caller, looking for it now and then.
+  /// Goes to the processor of the last request's caller, if it looks as if that were another one.
   ///
   /// - Parameter isFree: whether no other reader is there, and this one may be.
   func followCaller(_ thread: ServingThread, isFree: (Int32) -> Bool) {
-    if requestsUntilLook > 0 { return requestsUntilLook -= 1 }
     let caller = header.pid
     // The kernel's own.
-    if caller == 0 { return }
-    requestsUntilLook = Self.requestsPerLook
-    guard let processor = place.processor(of: caller), processor != thread.home.load(ordering: .relaxed) else { return }
-    if isFree(processor), spool_run_on_processor(processor) == 0 {
-      thread.home.store(processor, ordering: .relaxed)
-    } else {
-      requestsUntilLook = Self.requestsPerLook / 4
-    }
+    if caller == 0 || !pace.takesRequest(after: pause) { return }
+    let home = thread.home.load(ordering: .relaxed)
+    let processor = place.processor(of: caller) ?? home
+    let moves = processor != home && isFree(processor) && spool_run_on_processor(processor) == 0
+    if moves { thread.home.store(processor, ordering: .relaxed) }
+    pace.looked(hasMoved: moves)
   }
 
   /// Runs anywhere again.
   func stayAnywhere(_ thread: ServingThread) {
-    requestsUntilLook = 0
+    pace.begin()
     if thread.home.load(ordering: .relaxed) >= 0 { thread.leaveHome(0) }
   }
 
-  /// Finding the caller takes some microseconds.
-  private static let requestsPerLook = 32
+  private static var time: Int {
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * 1_000_000_000 + now.tv_nsec
+  }
 
   override func send(_ parts: UnsafePointer<iovec>, _ count: Int32) -> Int32 {
+    // Before: the caller may run before this thread goes on.
+    answerTime = Self.time
     while Glibc.writev(device, parts, count) < 0 {
       if errno != EINTR { return errno }
     }

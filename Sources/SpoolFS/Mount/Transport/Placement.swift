@@ -6,17 +6,21 @@ internal import SystemPackage
 
 /// Watches the threads that serve requests, and gives them the scheduling policy that `PlacementPolicy` decides on.
 ///
-/// A thread of its own looks each millisecond while requests flow; when none come it sleeps until the next one. All
-/// serving threads have the normal policy then. Only it changes policies, and it has the normal one, so that a thread
-/// which waits behind others can always be helped.
+/// A thread of its own looks each millisecond while requests flow, or each second one where nobody has had to wait for long; when
+/// none come it sleeps until the next one. All serving threads have the normal policy then. Only it changes policies, and it
+/// has the normal one, so that a thread which waits behind others can always be helped.
 final class Placement: @unchecked Sendable {
   // @unchecked: `lock` protects `threads`; `policy` and `load` belong to the thread that watches.
 
   private static let interval = Duration.milliseconds(1)
   /// Nanoseconds.
   private static let harmfulDelay = 500_000
+  /// While there is a processor for everybody: a look may move a caller to another processor.
+  private static let steadyInterval = Duration.milliseconds(2)
   /// While a request takes long and no others come.
   private static let longInterval = Duration.milliseconds(16)
+  /// Looks without a request after which a thread has the normal policy again, if others have it not.
+  private static let patience = 16
 
   private let lock = Lock()
   private var threads: [ServingThread] = []
@@ -29,6 +33,11 @@ final class Placement: @unchecked Sendable {
   private let hasStopped = Atomic<Bool>(false)
   private let changed = EventCount()
 
+  /// The watching thread's number.
+  private let watcher = Atomic<Int32>(0)
+  /// The processor that it went to sleep on after its latest look; -1 once it has been sent away, or sleeps for long.
+  private let watchedFrom = Atomic<Int32>(-1)
+
   private var policy = PlacementPolicy(processors: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
   private let load = RunnableThreads()
 
@@ -38,8 +47,10 @@ final class Placement: @unchecked Sendable {
   // MARK: - The serving threads
 
   /// Watches the calling thread while `body` runs.
-  func watching(_ body: (ServingThread) -> Void) {
-    let thread = ServingThread()
+  ///
+  /// - Parameter processor: where it runs; nil where it goes to its callers by itself.
+  func watching(on processor: Int32? = nil, _ body: (ServingThread) -> Void) {
+    let thread = ServingThread(fixedProcessor: processor)
     lock.withLock { threads.append(thread) }
     body(thread)
     // Its number may soon be somebody else's.
@@ -57,6 +68,16 @@ final class Placement: @unchecked Sendable {
   func requestEnds(_ thread: ServingThread) {
     thread.served.store(thread.served.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
     thread.isBusy.store(false, ordering: .relaxed)
+    let processor = thread.processor
+    if processor >= 0, processor == watchedFrom.load(ordering: .relaxed) { sendWatcherAway(from: processor) }
+  }
+
+  /// Has the watching thread look from another processor. A caller that finds it on its own would be moved to another one,
+  /// away from who answers; and to leave, it would have to disturb them once more, so it is sent while it sleeps.
+  @inline(never)
+  private func sendWatcherAway(from processor: Int32) {
+    watchedFrom.store(-1, ordering: .relaxed)
+    Processors.allowed.keep(watcher.load(ordering: .relaxed), from: processor)
   }
 
   @inline(never)
@@ -77,10 +98,12 @@ final class Placement: @unchecked Sendable {
   ) {
     self.readsDevice = readsDevice
     try? WorkerThread.start(named: "spoolfs/watch") { [self] in
+      watcher.store(spool_thread_id(), ordering: .relaxed)
       while !hasStopped.load(ordering: .acquiring) {
         sleepUntilNextLook()
         let stuck = look()
         adapt(policy.allowsIdle && Self.canReturn, stuck)
+        watchedFrom.store(spool_current_processor(), ordering: .relaxed)
       }
     }
   }
@@ -92,7 +115,11 @@ final class Placement: @unchecked Sendable {
   }
 
   private func sleepUntilNextLook() {
-    guard policy.isQuiet else { return changed.wait(after: changed.current(), timeout: Self.interval) }
+    guard policy.isQuiet else {
+      return changed.wait(after: changed.current(), timeout: policy.isSteady ? Self.steadyInterval : Self.interval)
+    }
+    watchedFrom.store(-1, ordering: .relaxed)
+    Processors.allowed.restore(0)
     var seen = changed.current()
     isAsleep.store(true, ordering: .sequentiallyConsistent)
     if lock.withLock({ threads.contains { $0.isBusy.load(ordering: .sequentiallyConsistent) } }) {
@@ -125,9 +152,9 @@ final class Placement: @unchecked Sendable {
     }
   }
 
-  /// Whether a request waits that no thread has taken, or may do so. A thread may also be runnable since whom it answered
-  /// has displaced it.
-  private func hasWaitingRequests() -> Bool {
+  /// Whether a request waits that no thread has taken, or may do so. Else a thread is runnable since whom it answered has
+  /// displaced it.
+  private func mayHaveWaitingRequests() -> Bool {
     var file = pollfd(fd: device, events: Int16(POLLIN), revents: 0)
     return !readsDevice || poll(&file, 1, 0) > 0
   }
@@ -137,10 +164,12 @@ final class Placement: @unchecked Sendable {
     guard policy.allowsIdle, Self.canReturn else { return false }
     if thread.watch.progress > 0 { return true }
     guard thread.hasIdlePolicy.load(ordering: .relaxed) else { return false }
+    // One that nobody needs is not looked at for ever.
+    if thread.watch.quietLooks > Self.patience { return false }
     let isBusy = thread.isBusy.load(ordering: .relaxed)
-    guard isBusy || thread.isRunnable else { return true }
-    thread.watch.wasHelped = isBusy || hasWaitingRequests()
-    if thread.watch.wasHelped { thread.watch.delayWhenHelped = thread.runDelay }
+    guard isBusy || (mayHaveWaitingRequests() && thread.isRunnable()) else { return true }
+    thread.watch.wasHelped = true
+    thread.watch.delayWhenHelped = thread.runDelay
     return false
   }
 

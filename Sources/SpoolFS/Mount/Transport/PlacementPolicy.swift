@@ -25,6 +25,8 @@ struct PlacementPolicy {
   private static let pauses = (first: 16, longest: 1024)
   /// Samples without a stall after which the next pause is a short one again.
   private static let trust = 256
+  /// Samples without a stall after which, with processors to spare, none is expected soon.
+  private static let steady = 16
 
   /// Those of the machine.
   let processors: Int
@@ -43,6 +45,9 @@ struct PlacementPolicy {
 
   /// Whether nothing has happened for so long that nothing need be sampled until a request comes.
   var isQuiet: Bool { quietSamples >= Self.patience }
+
+  /// Whether threads have the idle policy, and of late there always was a processor that nobody wanted.
+  var isSteady: Bool { allowsIdle && goodSamples >= Self.steady && runnable.max() < processors }
 
   /// A request has come after a quiet time.
   mutating func begin() {

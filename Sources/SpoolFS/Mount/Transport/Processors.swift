@@ -16,4 +16,7 @@ final class Processors: @unchecked Sendable {
 
   /// - Parameter thread: its number; 0 for the calling one.
   func restore(_ thread: Int32) { if let list { spool_run_on_processors(thread, list) } }
+
+  /// Keeps a thread from one processor, where there are others.
+  func keep(_ thread: Int32, from number: Int32) { if let list { spool_run_apart(thread, list, number) } }
 }

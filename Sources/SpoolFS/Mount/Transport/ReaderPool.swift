@@ -11,8 +11,6 @@ internal import SystemPackage
 final class ReaderPool: @unchecked Sendable {
   // @unchecked: `lock` protects the variables.
 
-  /// Requests in a row that met no other, after which one reader is enough again.
-  private static let calm = 64
   /// Readers beyond one for each processor: as many requests may wait for a disk or a lock at a time.
   private static let spare = 32
 
@@ -32,8 +30,9 @@ final class ReaderPool: @unchecked Sendable {
   private let wanted: Atomic<Int>
   /// More of them since requests overlap, while one alone would read.
   private let extra = Atomic<Int>(0)
+  /// Readers that are at a request which somebody waits for.
   private let busy = Atomic<Int>(0)
-  private let calmRequests = Atomic<Int>(0)
+  private let overlaps = Overlaps()
 
   /// - Parameters:
   ///   - first: the one that has talked to the kernel already.
@@ -92,12 +91,16 @@ final class ReaderPool: @unchecked Sendable {
     let placement = session.placement
     while true {
       if mayPark { park(reader, thread) }
+      var isWaitedFor = false
       let failure = reader.serveOne(session) {
         placement.requestBegins(thread)
-        busy.add(1, ordering: .relaxed)
-        if thread.hasIdlePolicy.load(ordering: .relaxed) { notice(reader) }
+        isWaitedFor = reader.isWaitedFor
+        if isWaitedFor {
+          let isFirst = busy.add(1, ordering: .relaxed).oldValue == 0
+          if thread.hasIdlePolicy.load(ordering: .relaxed) { notice(reader, isFirst: isFirst) }
+        }
       } ends: {
-        busy.subtract(1, ordering: .relaxed)
+        if isWaitedFor { busy.subtract(1, ordering: .relaxed) }
         placement.requestEnds(thread)
       }
       if failure != nil { return end() }
@@ -110,19 +113,19 @@ final class ReaderPool: @unchecked Sendable {
   }
 
   /// Sees whether requests overlap, when `reader` has taken one.
-  private func notice(_ reader: DeviceReader) {
+  ///
+  /// - Parameter isFirst: whether no other reader is at one.
+  private func notice(_ reader: DeviceReader, isFirst: Bool) {
     let extra = extra.load(ordering: .relaxed)
-    if reader.meetsOthers() || (extra > 0 && busy.load(ordering: .relaxed) > 1) {
-      calmRequests.store(0, ordering: .relaxed)
+    switch overlaps.note(overlapping: reader.meetsOthers() || (extra > 0 && !isFirst)) {
+    case .undecided: break
+    case .oneReader: if extra > 0 { self.extra.store(0, ordering: .relaxed) }
+    case .moreReaders:
       if extra < processors - 1,
-        self.extra.compareExchange(
-          expected: extra, desired: extra + 1, ordering: .relaxed
-        ).exchanged
+        self.extra.compareExchange(expected: extra, desired: extra + 1, ordering: .relaxed).exchanged
       {
         releaseReaders()
       }
-    } else if extra > 0, calmRequests.add(1, ordering: .relaxed).newValue > Self.calm {
-      self.extra.store(0, ordering: .relaxed)
     }
   }
 

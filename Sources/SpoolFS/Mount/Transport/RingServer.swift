@@ -50,7 +50,7 @@ final class RingServer: @unchecked Sendable {
 
   /// Serves requests until the kernel has dropped the connection.
   func serve(_ session: Session) {
-    session.placement.watching { serve(session, $0) }
+    session.placement.watching(on: Int32(queue.number)) { serve(session, $0) }
   }
 
   private func serve(_ session: Session, _ thread: ServingThread) {

@@ -1,9 +1,10 @@
 internal import CSpoolSystem
+internal import Glibc
 internal import Synchronization
 
 /// What `Placement` knows of a thread that serves requests.
 final class ServingThread: @unchecked Sendable {
-  // @unchecked: `watch` belongs to the thread that watches; the rest is atomic or constant.
+  // @unchecked: `watch` and `status` belong to the thread that watches; the rest is atomic or constant.
 
   /// What was seen when it was looked at last.
   struct Watch {
@@ -17,6 +18,8 @@ final class ServingThread: @unchecked Sendable {
     var wasHelped = false
     /// How long it had waited for a processor when it was helped, in nanoseconds.
     var delayWhenHelped = 0
+    /// Looks in a row without progress.
+    var quietLooks = 0
   }
 
   /// The kernel's number of it.
@@ -30,9 +33,22 @@ final class ServingThread: @unchecked Sendable {
   /// The processor that it has bound itself to while it has the idle policy; -1 for none.
   let home = Atomic<Int32>(-1)
   var watch = Watch()
+  /// The processor whose callers it serves whatever its policy; nil where it goes to them.
+  private let fixedProcessor: Int32?
+  /// Its /proc/PID/task/N/stat, once it was needed.
+  private var status: Int32 = -1
 
   /// The calling thread.
-  init() { number = spool_thread_id() }
+  init(fixedProcessor: Int32? = nil) {
+    number = spool_thread_id()
+    self.fixedProcessor = fixedProcessor
+  }
+
+  deinit { if status >= 0 { close(status) } }
+
+  /// Where it runs, if that is known; else -1.
+  @inline(__always)
+  var processor: Int32 { fixedProcessor ?? home.load(ordering: .relaxed) }
 
   /// Looks what it has done.
   func look() {
@@ -40,6 +56,7 @@ final class ServingThread: @unchecked Sendable {
     let busy = isBusy.load(ordering: .relaxed)
     watch.progress = count &- watch.served
     watch.isStuck = watch.progress == 0 && busy && watch.wasBusy
+    watch.quietLooks = watch.progress == 0 ? watch.quietLooks + 1 : 0
     watch.served = count
     watch.wasBusy = busy
   }
@@ -66,9 +83,10 @@ final class ServingThread: @unchecked Sendable {
   }
 
   /// Whether it could run now, or does.
-  var isRunnable: Bool {
+  func isRunnable() -> Bool {
+    if status < 0 { status = spool_openat(AT_FDCWD, "/proc/self/task/\(number)/stat", O_RDONLY | O_CLOEXEC, 0) }
     // The state stands behind the name, which is in parentheses.
-    ProcessFile.read("/proc/self/task/\(number)/stat") { text in
+    return ProcessFile.read(status) { text in
       text.lastIndex(of: UInt8(ascii: ")")).map { $0 + 2 < text.count && text[$0 + 2] == UInt8(ascii: "R") } ?? false
     } ?? false
   }
