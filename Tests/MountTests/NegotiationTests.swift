@@ -9,9 +9,9 @@ import Testing
 
   /// The flags that are sent where the kernel offers `offer`.
   private func answer(
-    to offer: UInt64, cache: MountOptions.Cache, extendedAttributes: Bool = false, wantsRing: Bool = false
+    to offer: UInt64, cache: MountOptions.Cache, wantsRing: Bool = false
   ) -> UInt64 {
-    var negotiation = Negotiation(cache: cache, extendedAttributes: extendedAttributes)
+    var negotiation = Negotiation(cache: cache)
     negotiation.wantsRing = wantsRing
     var request = [UInt8](repeating: 0, count: MessageLayout.headerSize + MemoryLayout<fuse_init_in>.size)
     request.withUnsafeMutableBytes {
@@ -33,8 +33,8 @@ import Testing
 
   @Test(arguments: MountOptions.Cache.allCases) func whatIsSent(_ cache: MountOptions.Cache) {
     // asyncRead, bigWrites, readdirplus and its auto, asyncDirectIO, parallel operations in a directory, max_pages,
-    // symlinks cached, explicit invalidation, flags2.
-    let always: [UInt64] = [0, 5, 13, 14, 15, 18, 22, 23, 25, 30]
+    // symlinks cached, explicit invalidation, privileges left to us, flags2.
+    let always: [UInt64] = [0, 5, 13, 14, 15, 18, 22, 23, 25, 28, 30]
     let own: [UInt64] =
       switch cache {
       case .writeback: [16]
@@ -50,7 +50,7 @@ import Testing
 
   @Test func whatTheKernelDoesNotOfferIsNotSent() {
     #expect(
-      answer(to: 1 << 5 | 1 << 13, cache: .writeback, extendedAttributes: true, wantsRing: true) == 1 << 5 | 1 << 13)
+      answer(to: 1 << 5 | 1 << 13, cache: .writeback, wantsRing: true) == 1 << 5 | 1 << 13)
     // Without INIT_EXT the second word means nothing.
     #expect(answer(to: .max & ~(1 << 30), cache: .none, wantsRing: true) >> 32 == 0)
   }

@@ -61,6 +61,7 @@ extension MountSuites {
       try Host.makeDirectory(tree("d"))
       _ = try Host.names(tree.path)
       _ = access(tree("warm"), R_OK)
+      chown(tree("warm"), geteuid(), getegid())
       try Host.rename(tree("warm"), tree("warm2"))
       try Host.unlink(tree("warm2"))
       try Host.removeDirectory(tree("d"))
@@ -103,6 +104,17 @@ extension MountSuites {
           try Host.unlink(tree("a"))
           #expect(closed() == 0)
         }
+      }
+    }
+
+    @Test(arguments: Mode.all) func changeOfOwnerAndMode(_ mode: Mode) async throws {
+      try await withWarmMount(mode) { tree in
+        try Host.create(tree("a"), [1])
+        let seen = try requests(tree) {
+          chown(tree("a"), geteuid(), getegid())
+          try Host.changeMode(tree("a"), 0o640)
+        }
+        #expect(seen == ["SETATTR": 2].adding(mode.directoryCheck()))
       }
     }
 

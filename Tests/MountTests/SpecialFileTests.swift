@@ -168,5 +168,56 @@ extension MountSuites {
         }
       }
     }
+
+    /// Each change of a file's bytes or owner, by root and by another user, for several modes: what tmpfs leaves of the mode.
+    @Test(arguments: cacheModes, [0, 1234]) func changesLeaveThePrivilegesThatTmpfsLeaves(
+      _ cache: MountOptions.Cache, by user: Int
+    ) async throws {
+      guard geteuid() == 0 else { return }
+      let program = """
+        import ctypes, os, sys
+        user, directory = int(sys.argv[1]), sys.argv[2]
+        os.chdir(directory)
+        if user: os.setgroups([]); os.setgid(user); os.setuid(user)
+        libc, size = ctypes.CDLL(None), ctypes.c_long
+        source = os.open('source', os.O_CREAT | os.O_RDWR)
+        os.write(source, b'z' * 5000)
+        changes = {
+            'write': lambda file: os.pwrite(file, b'y', 0),
+            'append': lambda file: os.pwrite(file, b'y', 10_000),
+            'ftruncate': lambda file: os.ftruncate(file, 5),
+            'truncate': lambda file: os.truncate('file', 5),
+            'O_TRUNC': lambda file: os.close(os.open('file', os.O_WRONLY | os.O_TRUNC)),
+            'chown': lambda file: os.fchown(file, os.getuid(), os.getgid()),
+            'chown to nobody else': lambda file: os.fchown(file, -1, -1),
+            'fallocate': lambda file: libc.fallocate(file, 0, size(0), size(20_000)),
+            'punch': lambda file: libc.fallocate(file, 3, size(0), size(4096)),
+            'copy_file_range': lambda file: os.copy_file_range(source, file, 100, 0, 0),
+            'utimes': lambda file: os.utime('file'),
+        }
+        for name, change in changes.items():
+            for mode in (0o6755, 0o6711, 0o2644, 0o4600, 0o6777):
+                file = os.open('file', os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+                os.write(file, b'x' * 10_000)
+                os.fchmod(file, mode)
+                change(file)
+                print(name, oct(mode), oct(os.fstat(file).st_mode), oct(os.stat('file').st_mode))
+                os.close(file)
+                os.unlink('file')
+        os.unlink('source')
+        """
+      let configuration = FileSystem.Configuration(rootMode: [.ownerReadWriteExecute, .otherReadExecute])
+      try await withMount(configuration, options: .init(cache: cache, allowOther: true)) { tree in
+        let reference = "/dev/shm/spoolfs-privileges-\(getpid())-\(cache)-\(user)"
+        defer { rmdir(reference) }
+        for directory in [reference, tree("d")] {
+          try Host.makeDirectory(directory)
+          try Host.changeMode(directory, 0o777)
+        }
+        let wanted = try python(program, "\(user)", reference)
+        #expect(wanted.hasSuffix("utimes 0o6777 0o106777 0o106777"))
+        #expect(try python(program, "\(user)", tree("d")) == wanted)
+      }
+    }
   }
 }

@@ -14,7 +14,6 @@ struct Negotiation {
   private static let congestionThreshold: UInt16 = 48
 
   private let cache: MountOptions.Cache
-  private let extendedAttributes: Bool
   /// Whether requests are to come over io_uring.
   var wantsRing = false
 
@@ -23,10 +22,7 @@ struct Negotiation {
   /// What was agreed on; empty until INIT was answered.
   private(set) var agreed: Features = []
 
-  init(cache: MountOptions.Cache, extendedAttributes: Bool) {
-    self.cache = cache
-    self.extendedAttributes = extendedAttributes
-  }
+  init(cache: MountOptions.Cache) { self.cache = cache }
 
   /// Flags of INIT by their kernel numbers; those from 32 on travel in `flags2`.
   struct Features: OptionSet {
@@ -48,7 +44,8 @@ struct Negotiation {
     static let cacheSymlinks = Features(rawValue: 1 << 23)
     /// The page cache is dropped only when we say so.
     static let explicitInvalidation = Features(rawValue: 1 << 25)
-    /// We take set-user and set-group bits and capabilities away; the kernel need not ask before each first write.
+    /// We take set-user and set-group bits and capabilities away. The kernel need not ask for the mode before each chown(2),
+    /// nor for capabilities before a file's first write.
     static let handleKillPrivilegesV2 = Features(rawValue: 1 << 28)
     /// `flags2` counts.
     static let extendedFlags = Features(rawValue: 1 << 30)
@@ -68,14 +65,13 @@ struct Negotiation {
   private var wanted: Features {
     var features: Features = [
       .asyncRead, .bigWrites, .readdirplus, .readdirplusAuto, .asyncDirectIO, .parallelDirectoryOperations,
-      .maximumPages, .cacheSymlinks, .explicitInvalidation, .extendedFlags,
+      .maximumPages, .cacheSymlinks, .explicitInvalidation, .handleKillPrivilegesV2, .extendedFlags,
     ]
     switch cache {
     case .writeback: features.insert(.writebackCache)
     case .writethrough: break
     case .none: features.insert(.directIOAllowMmap)
     }
-    if extendedAttributes { features.insert(.handleKillPrivilegesV2) }
     if wantsRing { features.insert(.ring) }
     return features
   }

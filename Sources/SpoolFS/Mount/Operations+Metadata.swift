@@ -42,8 +42,10 @@ func serveSetattr(
   do throws(Errno) {
     let inode = try request.inode(id)
     var changes = AttributeChanges(wanted!.pointee, fields)
-    // FATTR_KILL_SUIDGID, which comes with HANDLE_KILLPRIV_V2 and a new size.
-    if fields & FUSE_SET_ATTR_KILL_SUID != 0, changes.mode == nil {
+    // HANDLE_KILLPRIV_V2: FATTR_KILL_SUIDGID comes with a new size, and what would change the bits alone, a chown(2) to nobody
+    // or a fallocate(2), as a change of nothing.
+    let changesNothing = fields & ~FUSE_SET_ATTR_CTIME == 0
+    if fields & FUSE_SET_ATTR_KILL_SUID != 0 || changesNothing, changes.mode == nil {
       changes.mode = inode.lock.withLock { inode.modeWithoutPrivilegesLocked(by: request.caller) }
     }
     if changes.size != nil || changes.user != nil || changes.group != nil { request.dropCapabilities(of: inode) }

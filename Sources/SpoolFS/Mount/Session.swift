@@ -39,7 +39,7 @@ final class Session: @unchecked Sendable {
     self.files = files
     self.device = device
     placement = Placement(device: device)
-    negotiation = Negotiation(cache: cache, extendedAttributes: files.configuration.extendedAttributes)
+    negotiation = Negotiation(cache: cache)
   }
 
   deinit {
