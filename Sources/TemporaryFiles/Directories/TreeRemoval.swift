@@ -90,6 +90,7 @@ struct TreeRemoval: ~Copyable {
   }
 
   private mutating func run(_ name: EntryName, _ identity: FileIdentity) throws(TemporaryFileError) {
+    if removeEmpty(name, identity) { return }
     do throws(Errno) {
       let opened = try openDirectory(name, in: parent, expecting: identity)
       frames.append(Frame(name: name, identity: identity, file: opened.file))
@@ -111,6 +112,12 @@ struct TreeRemoval: ~Copyable {
     }
     if let failure { throw error(for: failure) }
     if isReplaced { throw Self.replaced(root) }
+  }
+
+  /// Removes the tree if it is empty, for which it need not be opened. Returns false if it is not, or anything else is amiss.
+  private func removeEmpty(_ name: EntryName, _ identity: FileIdentity) -> Bool {
+    guard let found = try? FileIdentity(ofEntry: name, in: parent), found == identity else { return false }
+    return name.withPointer { unlinkat(parent, $0, AT_REMOVEDIR) } == 0
   }
 
   /// Counts what could not be removed: an entry of the last frame, or with nil that directory itself.
