@@ -42,13 +42,21 @@ struct ChunkTable: ~Copyable {
     set {
       if index == 0 {
         headMemory = newValue.memory
-        headCapacity = UInt32(newValue.capacity)
+        headCapacity = UInt32(truncatingIfNeeded: newValue.capacity)
         headAllocated = newValue.allocated
         headWritten = newValue.written
       } else {
         tree[index] = PackedChunk(newValue).bits
       }
     }
+  }
+
+  /// Whether the first chunk has memory for these bytes of it, on pages that hold data all of them.
+  ///
+  /// Precondition: there is such a byte.
+  @inline(__always)
+  func headHolds(_ start: Int, _ end: Int) -> Bool {
+    end <= headCapacity && PageSet(from: start, to: end).subtracting(headWritten).isEmpty
   }
 
   /// Whether there is nothing but the first chunk.

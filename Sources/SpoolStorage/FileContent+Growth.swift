@@ -68,8 +68,18 @@ extension FileContent {
 
   /// Memory of that capacity with the chunk's bytes in it, and zeros up to the end of the page that they end in, but for
   /// `bytes`, which the caller overwrites.
+  @inline(__always)
   func grownMemory(
     of chunk: Chunk, to capacity: Int, sparing bytes: Range<Int> = 0..<0
+  ) -> UnsafeMutableRawPointer? {
+    // The buffer of a new file: there are no bytes to keep, and no page that they end in.
+    if chunk.memory == nil, capacity < Layout.chunk { return malloc(capacity) }
+    return otherMemory(of: chunk, to: capacity, sparing: bytes)
+  }
+
+  @inline(never)
+  private func otherMemory(
+    of chunk: Chunk, to capacity: Int, sparing bytes: Range<Int>
   ) -> UnsafeMutableRawPointer? {
     let memory: UnsafeMutableRawPointer
     if capacity == Layout.chunk {

@@ -2,82 +2,91 @@ internal import Glibc
 internal import Synchronization
 package import SystemPackage
 
-extension FileContent {
-  /// Writes as `write(_:at:)` to the file of `owner`. If nobody else references the file, no other thread can be using it,
-  /// and nothing has to be locked.
+/// Writes and reads for whoever holds a reference to a file. If nobody else does, no other thread can be using it, and
+/// nothing has to be locked.
+package enum FileOwner {
+  /// As `FileContent.write(_:at:)`.
   package static func write(
-    _ bytes: UnsafeRawBufferPointer, at offset: Int64, to owner: inout FileContent
+    _ bytes: UnsafeRawBufferPointer, at offset: Int64, to file: inout FileContent
   ) throws(Errno) {
-    if isAlone(&owner), offset >= 0, offset <= Layout.largestBuffer, !bytes.isEmpty,
-      owner.writeToBuffer(bytes, over: offset..<offset + Int64(bytes.count), locking: false)
-    {
-      return
-    }
-    try owner.write(bytes, at: offset)
+    if isAlone(&file), file.writeToBuffer(bytes, at: offset, locking: false) { return }
+    try file.write(bytes, at: offset)
   }
 
-  /// Reads as `read(into:at:)` from the file of `owner`, likewise.
+  /// As `FileContent.read(into:at:)`.
   package static func read(
-    into buffer: UnsafeMutableRawBufferPointer, at offset: Int64, from owner: inout FileContent
+    into buffer: UnsafeMutableRawBufferPointer, at offset: Int64, from file: inout FileContent
   ) throws(Errno) -> Int {
-    guard isAlone(&owner), offset >= 0, owner.spill == nil else { return try owner.read(into: buffer, at: offset) }
-    owner.stampUse()
-    return owner.readMemory(into: buffer, at: offset)
+    guard isAlone(&file), offset >= 0, file.spill == nil else { return try file.read(into: buffer, at: offset) }
+    file.stampUse()
+    return file.readMemory(into: buffer, at: offset)
   }
 
   /// Whether there is no other reference to the file, and nobody who can make one. The store can of a candidate.
   @inline(__always)
-  private static func isAlone(_ owner: inout FileContent) -> Bool {
+  private static func isAlone(_ file: inout FileContent) -> Bool {
     // The locks are free then; looking at them makes visible what others did before they let go of the file.
-    isKnownUniquelyReferenced(&owner) && owner.writerLock.isFree && owner.stateLock.isFree && !owner.isCandidate
+    isKnownUniquelyReferenced(&file) && file.writerLock.isFree && file.stateLock.isFree && !file.isCandidate
   }
+}
 
+extension FileContent {
   /// The short way of most writes: the bytes end within the buffer of a small file, and nothing stands in the way. Returns
   /// false if something does; nothing has changed then.
   ///
-  /// Preconditions: `writerLock` held, or nobody else has the file; `bytes` is not empty.
+  /// Preconditions: `writerLock` held, or nobody else has the file.
   ///
   /// - Parameter locking: whether others may be reading.
   @inline(__always)
-  func writeToBuffer(_ bytes: UnsafeRawBufferPointer, over range: Range<Int64>, locking: Bool) -> Bool {
+  func writeToBuffer(_ bytes: UnsafeRawBufferPointer, at offset: Int64, locking: Bool) -> Bool {
+    let count = bytes.count
+    guard count > 0, offset >= 0, offset <= Layout.largestBuffer &- count, spill == nil else { return false }
+    let start = Int(offset)
+    let end = start &+ count
     let size = currentSize.load(ordering: .relaxed)
-    guard spill == nil, range.upperBound <= Layout.largestBuffer, max(size, range.upperBound) <= largestInMemory else {
-      return false
-    }
+    guard max(size, Int64(end)) <= largestInMemory else { return false }
     stampUse()
-    let place = Int(range.lowerBound)..<Int(range.upperBound)
+    if locking { stateLock.lockExclusive() }
+    let isReady = table.headHolds(start, end) || makeBuffer(from: start, to: end)
+    if isReady {
+      memcpy(table[0].memory! + start, bytes.baseAddress!, count)
+      if end > size { currentSize.store(Int64(end), ordering: .releasing) }
+    }
+    if locking { stateLock.unlockExclusive() }
+    return isReady
+  }
+
+  /// Makes these bytes part of the small file's buffer, for the caller to write. Returns false if a limit or the system has
+  /// no memory for that; nothing has changed then.
+  ///
+  /// Preconditions: as `writeToBuffer`; `stateLock` held exclusively, or nobody else has the file.
+  @inline(never)
+  private func makeBuffer(from start: Int, to end: Int) -> Bool {
     var head = table[0]
-    let touched = PageSet(touchedBy: place)
+    let touched = PageSet(from: start, to: end)
     let pages = Int64(touched.subtracting(head.allocated).count)
-    let capacity = Self.headCapacity(for: place.upperBound, now: head.capacity)
-    let growth = Int64(capacity - head.capacity)
+    let capacity = Self.headCapacity(for: end, now: head.capacity)
+    let growth = Int64(capacity &- head.capacity)
     guard store.data.reserve(pages) else { return false }
     guard store.memory.reserve(growth) else {
       store.data.release(pages)
       return false
     }
-    if locking { stateLock.lockExclusive() }
-    let isDone = {
-      if growth > 0 {
-        guard let memory = grownMemory(of: head, to: capacity, sparing: place) else { return false }
-        head.memory = memory
-        head.capacity = capacity
+    if growth > 0 {
+      guard let memory = grownMemory(of: head, to: capacity, sparing: start..<end) else {
+        store.data.release(pages)
+        store.memory.release(growth)
+        return false
       }
-      let fresh = touched.subtracting(head.written)
-      if !fresh.isEmpty { zeroEdges(of: head, around: place, fresh: fresh) }
-      head.allocated = head.allocated.union(touched)
-      head.written = head.written.union(touched)
-      table[0] = head
-      memcpy(head.memory! + place.lowerBound, bytes.baseAddress!, bytes.count)
-      if range.upperBound > size { currentSize.store(range.upperBound, ordering: .releasing) }
-      return true
-    }()
-    if locking { stateLock.unlockExclusive() }
-    guard isDone else {
-      store.data.release(pages)
-      store.memory.release(growth)
-      return false
+      head.memory = memory
+      head.capacity = capacity
     }
+    if start > 0 || end < capacity {
+      zeroEdges(of: head, around: start..<end, fresh: touched.subtracting(head.written))
+    }
+    head.allocated = head.allocated.union(touched)
+    head.written = head.written.union(touched)
+    table[0] = head
     addPages(pages)
     if growth > 0 { didTakeMemory(growth) }
     return true

@@ -34,8 +34,9 @@ extension FileContent {
   @inline(__always)
   private func writeLocked(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
     guard !bytes.isEmpty else { return }
-    let range = try byteRange(offset, Int64(bytes.count))
-    if !writeToBuffer(bytes, over: range, locking: true) { try writeAnywhere(bytes, over: range) }
+    if !writeToBuffer(bytes, at: offset, locking: true) {
+      try writeAnywhere(bytes, over: byteRange(offset, Int64(bytes.count)))
+    }
   }
 
   @inline(never)
@@ -185,10 +186,12 @@ extension FileContent {
   @inline(__always)
   func zeroEdges(of chunk: Chunk, around bytes: Range<Int>, fresh: PageSet) {
     guard let memory = chunk.memory else { return }
-    let first = bytes.lowerBound / Layout.page
-    if fresh.contains(first) { zero(memory, first * Layout.page..<bytes.lowerBound) }
-    let last = (bytes.upperBound - 1) / Layout.page
-    let end = min((last + 1) * Layout.page, chunk.capacity)
-    if fresh.contains(last), end > bytes.upperBound { zero(memory, bytes.upperBound..<end) }
+    let within = Layout.page - 1
+    if fresh.contains(bytes.lowerBound >> Int(Layout.pageShift)) {
+      zero(memory, bytes.lowerBound & ~within..<bytes.lowerBound)
+    }
+    let last = bytes.upperBound - 1
+    let end = min((last | within) + 1, chunk.capacity)
+    if fresh.contains(last >> Int(Layout.pageShift)), end > bytes.upperBound { zero(memory, bytes.upperBound..<end) }
   }
 }

@@ -135,17 +135,11 @@ public final class FileContent: @unchecked Sendable {
   /// Preconditions: as `readMemory`, and the bytes lie within the file.
   @inline(__always)
   private func copyOut(to target: UnsafeMutableRawPointer, from offset: Int64, count: Int) {
-    if offset <= Layout.chunk - count {
-      let head = table[0]
-      let bytes = Int(offset)..<Int(offset) + count
-      if let memory = head.memory, bytes.upperBound <= head.capacity,
-        PageSet(touchedBy: bytes).subtracting(head.written).isEmpty
-      {
-        memcpy(target, memory + bytes.lowerBound, count)
-        return
-      }
+    if offset <= Layout.chunk &- count, table.headHolds(Int(offset), Int(offset) &+ count) {
+      memcpy(target, table[0].memory! + Int(offset), count)
+    } else {
+      copyOutSlices(to: target, from: offset, count: count)
     }
-    copyOutSlices(to: target, from: offset, count: count)
   }
 
   @inline(never)

@@ -43,8 +43,17 @@ struct PageSet: Equatable {
   /// The pages that hold any of these bytes of the chunk.
   @inline(__always)
   init(touchedBy bytes: Range<Int>) {
-    self.init(
-      pages: bytes.isEmpty ? 0..<0 : (bytes.lowerBound / Layout.page)..<((bytes.upperBound - 1) / Layout.page + 1))
+    self = bytes.isEmpty ? PageSet() : PageSet(from: bytes.lowerBound, to: bytes.upperBound)
+  }
+
+  /// The pages that hold any of the bytes of the chunk from `start` up to, but not including, `end`.
+  ///
+  /// Precondition: there is such a byte.
+  @inline(__always)
+  init(from start: Int, to end: Int) {
+    let first = UInt32(truncatingIfNeeded: start &>> Layout.pageShift)
+    let last = UInt32(truncatingIfNeeded: (end &- 1) &>> Layout.pageShift)
+    bits = UInt16(truncatingIfNeeded: (2 &<< last) &- (1 &<< first) as UInt32)
   }
 
   /// The pages that lie in these bytes of the chunk from end to end.

@@ -84,7 +84,7 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
     switch storage {
     case .spooled:
       start = try position
-      count = try FileContent.read(into: target, at: start, from: &content!)
+      count = try FileOwner.read(into: target, at: start, from: &content!)
     case .closed: throw .badFileDescriptor
     case .backing(let owned):
       start = ownPosition
@@ -127,7 +127,7 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
     switch storage {
     case .spooled:
       start = try position
-      try FileContent.write(bytes, at: start, to: &content!)
+      try FileOwner.write(bytes, at: start, to: &content!)
     case .closed: throw .badFileDescriptor
     case .backing(let owned):
       start = ownPosition
