@@ -6,23 +6,22 @@ internal import SystemPackage
 /// What every kind of handle is made of: bytes with a position, and errors that say what was being done to which file.
 struct Channel: ~Copyable, Sendable {
   var bytes: PositionedBytes
-  /// What errors name; nil for a file without a name.
-  let path: FilePath?
 
   init(_ content: FileContent, maximumSize: Int64?) {
     bytes = PositionedBytes(content, maximumSize: maximumSize)
-    path = nil
   }
 
   init(descriptor: CInt, path: FilePath? = nil, buffer: FileBuffer?, maximumSize: Int64?) {
-    bytes = PositionedBytes(descriptor: descriptor, buffer: buffer, maximumSize: maximumSize)
-    self.path = path
+    bytes = PositionedBytes(
+      Particulars(descriptor: descriptor, path: path, buffer: buffer, maximumSize: maximumSize))
   }
 
   init(_ backing: any FileBacking, path: FilePath? = nil, maximumSize: Int64?) {
-    bytes = PositionedBytes(backing, maximumSize: maximumSize)
-    self.path = path
+    bytes = PositionedBytes(Particulars(backing, path: path, maximumSize: maximumSize))
   }
+
+  /// What errors name; nil for a file without a name.
+  var path: FilePath? { bytes.path }
 
   var isClosed: Bool { bytes.isClosed }
 
@@ -38,14 +37,17 @@ struct Channel: ~Copyable, Sendable {
     }
   }
 
+  @inline(__always)
   mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(TemporaryFileError) -> Int {
     do throws(Errno) { return try bytes.read(into: buffer) } catch { throw failure(error, "read from") }
   }
 
+  @inline(__always)
   mutating func write(_ buffer: UnsafeRawBufferPointer) throws(TemporaryFileError) {
     do throws(Errno) { try bytes.write(buffer) } catch { throw failure(error, "write to") }
   }
 
+  @inline(__always)
   mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(TemporaryFileError) -> Int64 {
     do throws(Errno) { return try bytes.seek(to: offset, from: origin) } catch { throw failure(error, "seek in") }
   }
@@ -93,6 +95,7 @@ struct Channel: ~Copyable, Sendable {
   /// Closes whatever happens, and throws what went wrong first.
   ///
   /// - Parameter writing: whether what is pending matters. For a file that is gone afterwards it does not.
+  @inline(__always)
   mutating func close(writing: Bool, removing: Bool = true) throws(TemporaryFileError) {
     do throws(Errno) { try bytes.close(writing: writing, removing: removing) } catch { throw failure(error, "close") }
   }

@@ -8,94 +8,92 @@ internal import SystemPackage
 /// The position is a number here for bytes in memory, in a tree, or behind a buffer. It is the descriptor's where
 /// others may move that too: without a buffer, and once a descriptor has been given away.
 struct PositionedBytes: ~Copyable, @unchecked Sendable {
-  // @unchecked: the buffer has no lock, but is reachable only through this value, which cannot be copied.
+  // @unchecked: `particulars` have no lock, but are reachable only through this value, which cannot be copied.
 
-  /// Not to be copied, so that using the bytes counts no references.
-  enum Storage: ~Copyable {
-    case closed
-    /// In `content`.
-    case spooled
-    case descriptor(OwnedDescriptor)
-    case backing(OwnedBacking)
-  }
-
-  private(set) var storage: Storage
-  /// Not in the enumeration, where one cannot ask whether this is the only reference to it.
+  /// The bytes of a spooled file; nil for every other one, and once it is closed.
   private(set) var content: FileContent?
   private var ownPosition: Int64 = 0
-  private var buffer: FileBuffer?
-  /// The descriptor whose offset is the position.
-  private var shared: CInt?
-  private let maximumSize: Int64
+  /// nil for a spooled file that has none.
+  private(set) var particulars: Particulars?
 
   init(_ content: FileContent, maximumSize: Int64?) {
-    storage = .spooled
     self.content = content
-    self.maximumSize = maximumSize ?? .max
+    if let maximumSize { particulars = Particulars(maximumSize: maximumSize) }
   }
 
-  /// The bytes behind a descriptor, which is closed with this.
-  init(descriptor: CInt, buffer: FileBuffer?, maximumSize: Int64?) {
-    storage = .descriptor(OwnedDescriptor(number: descriptor))
-    self.buffer = buffer
-    self.maximumSize = maximumSize ?? .max
-    if buffer == nil { shared = descriptor }
-  }
+  init(_ particulars: Particulars) { self.particulars = particulars }
 
-  init(_ backing: any FileBacking, maximumSize: Int64?) {
-    storage = .backing(OwnedBacking(backing: backing))
-    self.maximumSize = maximumSize ?? .max
-  }
+  var isClosed: Bool { content == nil && particulars?.isNowhere ?? true }
 
-  var isClosed: Bool {
-    switch storage {
-    case .closed: true
-    default: false
-    }
-  }
+  /// What errors name; nil for a file without a name.
+  var path: FilePath? { particulars?.path }
+
+  /// The descriptor that is closed with this, if there is one. Nothing is written out.
+  var descriptor: CInt? { particulars?.descriptor }
+
+  var backing: (any FileBacking)? { particulars?.backing }
 
   var position: Int64 {
     get throws(Errno) {
       if isClosed { throw .badFileDescriptor }
-      return if let shared { try Descriptor.offset(shared) } else { ownPosition }
+      return try openPosition
     }
   }
 
+  /// Precondition: it is not closed.
+  @inline(__always)
+  private var openPosition: Int64 {
+    get throws(Errno) {
+      if let shared = particulars?.shared { try Descriptor.offset(shared) } else { ownPosition }
+    }
+  }
+
+  @inline(__always)
   private mutating func move(to position: Int64) throws(Errno) {
-    if let shared { try Descriptor.seek(shared, to: position) } else { ownPosition = position }
+    if let shared = particulars?.shared { try Descriptor.seek(shared, to: position) } else { ownPosition = position }
   }
 
   var size: Int64 {
     get throws(Errno) {
-      switch storage {
-      case .closed: throw .badFileDescriptor
-      case .spooled: return content!.size
+      if let content { return content.size }
+      guard let particulars else { throw .badFileDescriptor }
+      switch particulars.place {
+      case .nowhere: throw .badFileDescriptor
       case .backing(let owned): return owned.backing.size
       case .descriptor(let file):
         let size = Int64(try Descriptor.status(file.number).st_size)
-        return if let buffer, buffer.isDirty { max(size, buffer.end) } else { size }
+        return if let buffer = particulars.buffer, buffer.isDirty { max(size, buffer.end) } else { size }
       }
     }
   }
 
+  @inline(__always)
   mutating func read(into target: UnsafeMutableRawBufferPointer) throws(Errno) -> Int {
-    let start: Int64
+    guard content != nil, particulars == nil else { return try readWithParticulars(into: target) }
+    let count = try FileOwner.read(into: target, at: ownPosition, from: &content!)
+    ownPosition += Int64(count)
+    return count
+  }
+
+  @inline(never)
+  private mutating func readWithParticulars(into target: UnsafeMutableRawBufferPointer) throws(Errno) -> Int {
+    guard let particulars else { throw .badFileDescriptor }
     let count: Int
-    switch storage {
-    case .spooled:
-      start = try position
+    if content != nil {
+      let start = try openPosition
       count = try FileOwner.read(into: target, at: start, from: &content!)
-    case .closed: throw .badFileDescriptor
-    case .backing(let owned):
-      start = ownPosition
-      count = try owned.backing.read(into: target, at: start)
+      try move(to: start + Int64(count))
+      return count
+    }
+    switch particulars.place {
+    case .nowhere: throw .badFileDescriptor
+    case .backing(let owned): count = try owned.backing.read(into: target, at: ownPosition)
     case .descriptor(let file):
-      guard let buffer else { return try Descriptor.read(file.number, into: target) }
-      try flush()
-      start = ownPosition
+      guard let buffer = particulars.buffer else { return try Descriptor.read(file.number, into: target) }
+      try particulars.flush()
       count = try read(into: target, from: file.number, through: buffer)
     }
-    try move(to: start + Int64(count))
+    ownPosition += Int64(count)
     return count
   }
 
@@ -121,23 +119,30 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
   }
 
   /// - Throws: EFBIG past the maximum size, and what the storage gives.
+  @inline(__always)
   mutating func write(_ bytes: UnsafeRawBufferPointer) throws(Errno) {
-    if maximumSize != .max { try checkLimit(position, bytes.count) }
-    let start: Int64
-    switch storage {
-    case .spooled:
-      start = try position
+    guard content != nil, particulars == nil else { return try writeWithParticulars(bytes) }
+    try FileOwner.write(bytes, at: ownPosition, to: &content!)
+    ownPosition += Int64(bytes.count)
+  }
+
+  @inline(never)
+  private mutating func writeWithParticulars(_ bytes: UnsafeRawBufferPointer) throws(Errno) {
+    guard let particulars else { throw .badFileDescriptor }
+    try checkLimit(particulars.maximumSize, bytes.count)
+    if content != nil {
+      let start = try openPosition
       try FileOwner.write(bytes, at: start, to: &content!)
-    case .closed: throw .badFileDescriptor
-    case .backing(let owned):
-      start = ownPosition
-      try owned.backing.write(bytes, at: start)
+      return try move(to: start + Int64(bytes.count))
+    }
+    switch particulars.place {
+    case .nowhere: throw .badFileDescriptor
+    case .backing(let owned): try owned.backing.write(bytes, at: ownPosition)
     case .descriptor(let file):
-      guard let buffer else { return try Descriptor.write(file.number, bytes) }
-      start = ownPosition
+      guard let buffer = particulars.buffer else { return try Descriptor.write(file.number, bytes) }
       try write(bytes, to: file.number, through: buffer)
     }
-    try move(to: start + Int64(bytes.count))
+    ownPosition += Int64(bytes.count)
   }
 
   private func write(_ bytes: UnsafeRawBufferPointer, to file: CInt, through buffer: FileBuffer) throws(Errno) {
@@ -163,16 +168,19 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
     }
   }
 
-  private func checkLimit(_ start: Int64, _ count: Int) throws(Errno) {
-    let (end, overflows) = start.addingReportingOverflow(Int64(count))
-    if count > 0, overflows || end > maximumSize { throw .fileTooLarge }
+  private func checkLimit(_ limit: Int64, _ count: Int) throws(Errno) {
+    if limit == .max { return }
+    let (end, overflows) = try position.addingReportingOverflow(Int64(count))
+    if count > 0, overflows || end > limit { throw .fileTooLarge }
   }
 
+  @inline(__always)
   mutating func seek(to offset: Int64, from origin: SeekOrigin) throws(Errno) -> Int64 {
+    if isClosed { throw .badFileDescriptor }
     let base =
       switch origin {
-      case .start: isClosed ? try position : 0
-      case .current: try position
+      case .start: Int64(0)
+      case .current: try openPosition
       case .end: try size
       }
     let (target, overflows) = base.addingReportingOverflow(offset)
@@ -184,11 +192,12 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
   mutating func resize(to size: Int64) throws(Errno) {
     if isClosed { throw .badFileDescriptor }
     if size < 0 { throw .invalidArgument }
-    if size > maximumSize { throw .fileTooLarge }
+    if let particulars, size > particulars.maximumSize { throw .fileTooLarge }
     try flush()
-    switch storage {
-    case .closed: throw .badFileDescriptor
-    case .spooled: try content!.resize(to: size)
+    if let content { return try content.resize(to: size) }
+    guard let particulars else { throw .badFileDescriptor }
+    switch particulars.place {
+    case .nowhere: throw .badFileDescriptor
     case .backing(let owned): try owned.backing.resize(to: size)
     case .descriptor(let file): try Descriptor.resize(file.number, to: size)
     }
@@ -197,87 +206,40 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
   /// Writes out what is pending, and forgets what was read ahead.
   func flush() throws(Errno) {
     if isClosed { throw .badFileDescriptor }
-    guard let file = descriptor, let buffer else { return }
-    // What could be written is not written again when the rest is tried a second time.
-    while buffer.isDirty { buffer.didWrite(try Descriptor.writeSome(file, buffer.pending, at: buffer.start)) }
-    buffer.forget()
+    try particulars?.flush()
   }
 
   /// A descriptor of the file, which stays the file's. The position is its offset from now on.
   ///
   /// - Throws: EOPNOTSUPP for a file in a tree, and what moving a spooled file to disk gives.
   mutating func expose() throws(Errno) -> CInt {
-    if let shared { return shared }
+    if let shared = particulars?.shared { return shared }
     try flush()
-    let file: CInt
-    switch storage {
-    case .closed: throw .badFileDescriptor
-    case .backing: throw .notSupported
-    case .descriptor(let owned): file = owned.number
-    case .spooled: file = try content!.exposeDescriptor()
-    }
+    let file = try ownDescriptor()
     try Descriptor.seek(file, to: ownPosition)
-    buffer = nil
-    shared = file
+    let particulars = particulars ?? Particulars()
+    particulars.buffer = nil
+    particulars.shared = file
+    self.particulars = particulars
     return file
   }
 
-  /// The descriptor that is closed with this, if there is one. Nothing is written out.
-  var descriptor: CInt? {
-    switch storage {
-    case .descriptor(let owned): owned.number
-    default: nil
-    }
-  }
-
-  var backing: (any FileBacking)? {
-    switch storage {
-    case .backing(let owned): owned.backing
-    default: nil
+  private func ownDescriptor() throws(Errno) -> CInt {
+    if let content { return try content.exposeDescriptor() }
+    guard let particulars else { throw .badFileDescriptor }
+    switch particulars.place {
+    case .nowhere: throw .badFileDescriptor
+    case .backing: throw .notSupported
+    case .descriptor(let owned): return owned.number
     }
   }
 
   /// Closes whatever happens, and throws what went wrong first.
   ///
   /// - Parameter writing: whether what is pending matters. For a file that is gone afterwards it does not.
+  @inline(__always)
   mutating func close(writing: Bool, removing: Bool = true) throws(Errno) {
-    if isClosed { return }
-    var failure: Errno?
-    if writing { do throws(Errno) { try flush() } catch { failure = error } }
-    var ended = Storage.closed
-    swap(&ended, &storage)
     content = nil
-    shared = nil
-    buffer = nil
-    do throws(Errno) {
-      switch consume ended {
-      case .descriptor(let file): try file.close()
-      case .backing(let owned): try owned.backing.close(removing: removing)
-      default: break
-      }
-    } catch {
-      failure = failure ?? error
-    }
-    if let failure { throw failure }
+    if let particulars { try particulars.close(writing: writing, removing: removing) }
   }
-}
-
-/// A descriptor that is closed when it is dropped; quietly: what the owner wants to hear of failures, it closes first.
-struct OwnedDescriptor: ~Copyable {
-  let number: CInt
-
-  deinit { try? Descriptor.close(number) }
-
-  consuming func close() throws(Errno) {
-    let number = number
-    discard self
-    try Descriptor.close(number)
-  }
-}
-
-/// A file that lives elsewhere, and is gone from there when this is dropped, unless it has been closed.
-struct OwnedBacking: ~Copyable {
-  let backing: any FileBacking
-
-  deinit { try? backing.close(removing: true) }
 }

@@ -169,10 +169,11 @@ extension PositionedBytes {
     if let descriptor { mode = try Descriptor.status(descriptor).st_mode & 0o777 }
     if let permissions { mode = mode_t(permissions.rawValue) }
     try target.copy(permissions: mode) { (copy) throws(Errno) in
-      switch storage {
-      case .closed: throw .badFileDescriptor
+      if let content { return try Copying.copy(content, to: copy, isCancelled: isCancelled) }
+      guard let particulars else { throw .badFileDescriptor }
+      switch particulars.place {
+      case .nowhere: throw .badFileDescriptor
       case .descriptor(let file): try Copying.copy(file.number, to: copy, isCancelled: isCancelled)
-      case .spooled: try Copying.copy(content!, to: copy, isCancelled: isCancelled)
       case .backing(let owned): try Copying.copy(owned.backing, to: copy, isCancelled: isCancelled)
       }
     }
