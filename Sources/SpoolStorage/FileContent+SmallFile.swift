@@ -60,7 +60,7 @@ extension FileContent {
   /// no memory for that; nothing has changed then.
   ///
   /// Preconditions: as `writeToBuffer`; `stateLock` held exclusively, or nobody else has the file.
-  @inline(never)
+  @inline(__always)
   private func makeBuffer(from start: Int, to end: Int) -> Bool {
     var head = table[0]
     let touched = PageSet(from: start, to: end)
