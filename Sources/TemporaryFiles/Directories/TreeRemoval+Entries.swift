@@ -132,8 +132,12 @@ extension TreeRemoval {
         }
         rest = UnsafeRawBufferPointer(rebasing: rest[record.length...])
       }
-      // It seems to be empty. If it is not, it is listed again, and then to its end.
-      if isFirstPass, entries == 0 { return }
+      // That seems to be all. If it is not, removing the directory fails, and it is listed again, to its end; likewise if
+      // something in it could not be removed.
+      if isFirstPass, count < records.count / 2 {
+        frames[index].hasChanged = true
+        return
+      }
     }
   }
 
