@@ -129,7 +129,7 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
   @inline(never)
   private mutating func writeWithParticulars(_ bytes: UnsafeRawBufferPointer) throws(Errno) {
     guard let particulars else { throw .badFileDescriptor }
-    try checkLimit(particulars.maximumSize, bytes.count)
+    if particulars.maximumSize != .max { try checkLimit(particulars.maximumSize, bytes.count) }
     if content != nil {
       let start = try openPosition
       try FileOwner.write(bytes, at: start, to: &content!)
@@ -169,7 +169,6 @@ struct PositionedBytes: ~Copyable, @unchecked Sendable {
   }
 
   private func checkLimit(_ limit: Int64, _ count: Int) throws(Errno) {
-    if limit == .max { return }
     let (end, overflows) = try position.addingReportingOverflow(Int64(count))
     if count > 0, overflows || end > limit { throw .fileTooLarge }
   }
