@@ -6,9 +6,9 @@ internal import SystemPackage
 
 /// Watches the threads that serve requests, and gives them the scheduling policy that `PlacementPolicy` decides on.
 ///
-/// A thread of its own looks each millisecond while requests flow, or each second one where nobody has had to wait for long; when
-/// none come it sleeps until the next one. All serving threads have the normal policy then. Only it changes policies, and it
-/// has the normal one, so that a thread which waits behind others can always be helped.
+/// A thread of its own looks each millisecond while requests flow, or every two where a processor is to spare; when none come
+/// it sleeps until the next one. All serving threads have the normal policy then. Only it changes policies, and it has the
+/// normal one, so that a thread which waits behind others can always be helped.
 final class Placement: @unchecked Sendable {
   // @unchecked: `lock` protects `threads`; `policy` and `load` belong to the thread that watches.
 

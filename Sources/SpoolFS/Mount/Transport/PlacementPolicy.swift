@@ -18,7 +18,7 @@ struct PlacementPolicy {
   }
 
   /// Fewer requests in a millisecond gain nothing.
-  private static let worthwhileRequests = 4
+  private static let worthwhileRequests = 2
   /// Samples without a request after which the policy is normal, and nobody need look any more.
   private static let patience = 16
   /// How long a stall keeps the policy normal, in samples: at first, and after stalls in a row.
