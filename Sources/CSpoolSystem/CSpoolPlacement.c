@@ -27,7 +27,7 @@ struct spool_processors *spool_allowed_processors(void) {
   for (processors->count = 1024;; processors->count *= 2) {
     size_t size = CPU_ALLOC_SIZE(processors->count);
     processors->set = CPU_ALLOC(processors->count);
-    if (processors->set && sched_getaffinity(0, size, processors->set) == 0) return processors;
+    if (processors->set && sched_getaffinity(getpid(), size, processors->set) == 0) return processors;
     int retry = processors->set && errno == EINVAL && processors->count < 1 << 20;
     CPU_FREE(processors->set);
     if (retry) continue;
@@ -66,6 +66,17 @@ int spool_run_apart(int thread, const struct spool_processors *processors, int n
 }
 
 int spool_current_processor(void) { return sched_getcpu(); }
+
+void spool_run_as_main_thread(void) {
+  struct sched_param parameter;
+  int policy = sched_getscheduler(getpid());
+  if (policy >= 0 && policy != sched_getscheduler(0) && sched_getparam(getpid(), &parameter) == 0)
+    sched_setscheduler(0, policy, &parameter);
+  struct spool_processors *processors = spool_allowed_processors();
+  if (!processors) return;
+  spool_run_on_processors(0, processors);
+  spool_free_processors(processors);
+}
 
 int spool_run_on_processor(int number) {
   size_t size = CPU_ALLOC_SIZE(number + 1);

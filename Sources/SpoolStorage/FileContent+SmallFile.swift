@@ -88,6 +88,7 @@ extension FileContent {
     head.written = head.written.union(touched)
     table[0] = head
     addPages(pages)
+    // That does not make it a candidate, whose bytes may be moved: it holds no chunk, or has been one since it took the first.
     if growth > 0 { didTakeMemory(growth) }
     return true
   }

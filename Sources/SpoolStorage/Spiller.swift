@@ -110,6 +110,8 @@ final class Spiller: Sendable {
 
   private func run() {
     spool_name_thread("spool-spiller")
+    // Whoever was the first to need it may be bound to a processor, or run only where nothing else does.
+    spool_run_as_main_thread()
     var progress = Progress()
     while true {
       let seen = event.current()

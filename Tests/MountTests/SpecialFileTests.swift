@@ -169,6 +169,23 @@ extension MountSuites {
       }
     }
 
+    @Test(arguments: cacheModes) func aStrangerTakesNoPrivilegesAway(_ cache: MountOptions.Cache) async throws {
+      guard geteuid() == 0 else { return }
+      let program = """
+        import os, sys
+        os.setgroups([]); os.setgid(1234); os.setuid(1234)
+        try: os.chown(sys.argv[1], -1, -1)
+        except PermissionError: pass
+        """
+      let configuration = FileSystem.Configuration(rootMode: [.ownerReadWriteExecute, .otherReadExecute])
+      try await withMount(configuration, options: .init(cache: cache, allowOther: true)) { tree in
+        try Host.create(tree("a"), [1])
+        try Host.changeMode(tree("a"), 0o6755)
+        #expect(try python(program, tree("a")) == "")
+        #expect(try Host.status(tree("a")).mode & 0o7777 == 0o6755)
+      }
+    }
+
     /// Each change of a file's bytes or owner, by root and by another user, for several modes: what tmpfs leaves of the mode.
     @Test(arguments: cacheModes, [0, 1234]) func changesLeaveThePrivilegesThatTmpfsLeaves(
       _ cache: MountOptions.Cache, by user: Int

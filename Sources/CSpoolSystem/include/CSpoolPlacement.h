@@ -11,7 +11,7 @@ int spool_set_idle_policy(int thread, int is_idle);
 // A set of processors, by the kernel's numbers.
 struct spool_processors;
 
-// Those that the calling thread may run on. NULL where there is no memory.
+// Those that the process's main thread may run on: others may have been bound to one. NULL where there is no memory.
 struct spool_processors *spool_allowed_processors(void);
 void spool_free_processors(struct spool_processors *processors);
 int spool_processor_count(const struct spool_processors *processors);
@@ -28,3 +28,7 @@ int spool_run_apart(int thread, const struct spool_processors *processors, int n
 
 // The processor that the calling thread runs on.
 int spool_current_processor(void);
+
+// Gives the calling thread the policy and the processors of the process's main thread. A new thread has its creator's, which
+// may have been chosen for what that one does.
+void spool_run_as_main_thread(void);

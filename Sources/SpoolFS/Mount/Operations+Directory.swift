@@ -52,7 +52,7 @@ func serveMknod(
     do throws(Errno) {
       return try request.files.makeNode(
         nameBytes(name!), in: parent, mode: UInt32(mode), device: UInt64(device), by: request.caller)
-    } catch .fileExists {
+    } catch .fileExists where mode & S_IFMT == S_IFREG {
       // Somebody in this process was first. The kernel, which knew no such file, looks again; then it opens the file, or
       // fails with EEXIST itself.
       throw .staleNFSFileHandle

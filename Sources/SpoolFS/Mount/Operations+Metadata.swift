@@ -43,17 +43,21 @@ func serveSetattr(
     let inode = try request.inode(id)
     var changes = AttributeChanges(wanted!.pointee, fields)
     // HANDLE_KILLPRIV_V2: FATTR_KILL_SUIDGID comes with a new size, and what would change the bits alone, a chown(2) to nobody
-    // or a fallocate(2), as a change of nothing.
+    // or a fallocate(2), as a change of nothing. Of a chown(2) the kernel has not checked whether it is allowed.
     let changesNothing = fields & ~FUSE_SET_ATTR_CTIME == 0
-    if fields & FUSE_SET_ATTR_KILL_SUID != 0 || changesNothing, changes.mode == nil {
-      changes.mode = inode.lock.withLock { inode.modeWithoutPrivilegesLocked(by: request.caller) }
-    }
+    changes.dropsPrivileges =
+      changes.mode == nil
+      && (fields & FUSE_SET_ATTR_KILL_SUID != 0 || changesNothing && request.caller.owns(inode))
     if changes.size != nil || changes.user != nil || changes.group != nil { request.dropCapabilities(of: inode) }
     let attributes = try request.files.setAttributes(changes, of: inode, by: request.caller)
     reply.attributes(attributes, of: inode)
   } catch {
     reply.error(error)
   }
+}
+
+extension Caller {
+  fileprivate func owns(_ inode: Inode) -> Bool { user == 0 || user == inode.lock.withLock { inode.user } }
 }
 
 extension AttributeChanges {

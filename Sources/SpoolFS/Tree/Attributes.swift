@@ -105,4 +105,6 @@ struct AttributeChanges: Sendable {
   var modified: TimeChange?
   /// Only from a kernel that owns the change time (writeback cache).
   var changed: Timestamp?
+  /// Takes set-user and set-group bits away.
+  var dropsPrivileges = false
 }

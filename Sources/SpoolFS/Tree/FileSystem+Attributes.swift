@@ -53,6 +53,7 @@ extension FileSystem {
   }
 
   private func applyLocked(_ changes: AttributeChanges, to inode: Inode, at now: Timestamp, by caller: Caller) {
+    if changes.dropsPrivileges { inode.dropPrivilegeBitsLocked(by: caller) }
     if changes.user != nil || changes.group != nil {
       inode.dropPrivilegeBitsLocked(by: caller)  // by the group it had
       if let user = changes.user { inode.user = user }

@@ -168,17 +168,14 @@ extension TreeRemoval {
     let index = frames.count - 1
     guard let above = parentDirectory(of: index) else { return unwind() }
     guard frames[index].failed.isEmpty else {
-      if frames[index].hasChanged, frames[index].passes < Self.maximumPasses {
-        frames[index].needsListing = true
-      } else {
-        pop(failed: true)
-      }
+      if !listAgain() { pop(failed: true) }
       return
     }
     let name = frames[index].name
     let isSame = { (identity: FileIdentity) in (try? FileIdentity(ofEntry: name, in: above)) == identity }
     // In the tree, whatever empty directory has the name may go; the name of the tree may be somebody else's by now.
     if index == 0, !isSame(frames[0].identity) {
+      if listAgain() { return }
       isReplaced = (try? FileIdentity(ofEntry: name, in: above)) != nil
       return pop(failed: false)
     }
@@ -195,9 +192,18 @@ extension TreeRemoval {
       fail(nil, .directoryNotEmpty, "it is being filled while it is removed")
       pop(failed: true)
     case let error:
+      if listAgain() { return }
       fail(nil, error)
       pop(failed: true)
     }
+  }
+
+  /// Has the last frame listed once more, if something may be in it still: the first listing need not have come to its end.
+  private mutating func listAgain() -> Bool {
+    let index = frames.count - 1
+    guard frames[index].hasChanged, frames[index].passes < Self.maximumPasses else { return false }
+    frames[index].needsListing = true
+    return true
   }
 
   private mutating func pop(failed: Bool) {

@@ -20,7 +20,7 @@ final class DeviceReader: Worker, @unchecked Sendable {
 
   private var place = CallerPlace()
   private var pace = CallerPace()
-  /// When the last answer was sent, and how long after it the next request came, in nanoseconds.
+  /// When the last request was served, and how long after that the next one came, in nanoseconds.
   private var answerTime = 0
   private var pause = 0
   private var lastCaller: UInt32 = 0
@@ -68,6 +68,7 @@ final class DeviceReader: Worker, @unchecked Sendable {
       pause = Self.time - answerTime
       begins()
       session.process(UnsafeMutableRawBufferPointer(rebasing: receiveBuffer[..<count]), on: self)
+      answerTime = Self.time
       ends()
       return nil
     }
@@ -133,8 +134,6 @@ final class DeviceReader: Worker, @unchecked Sendable {
   }
 
   override func send(_ parts: UnsafePointer<iovec>, _ count: Int32) -> Int32 {
-    // Before: the caller may run before this thread goes on.
-    answerTime = Self.time
     while Glibc.writev(device, parts, count) < 0 {
       if errno != EINTR { return errno }
     }

@@ -167,10 +167,14 @@ final class Placement: @unchecked Sendable {
     // One that nobody needs is not looked at for ever.
     if thread.watch.quietLooks > Self.patience { return false }
     let isBusy = thread.isBusy.load(ordering: .relaxed)
-    guard isBusy || (mayHaveWaitingRequests() && thread.isRunnable()) else { return true }
-    thread.watch.wasHelped = true
-    thread.watch.delayWhenHelped = thread.runDelay
-    return false
+    guard isBusy || thread.isRunnable() else { return true }
+    thread.watch.wasHelped = isBusy || mayHaveWaitingRequests()
+    if thread.watch.wasHelped {
+      thread.watch.delayWhenHelped = thread.runDelay
+      return false
+    }
+    // It may have been displaced when it had just read a request.
+    return thread.watch.quietLooks < 2
   }
 
   /// Whether a thread that was helped had waited for a processor indeed. Else the processor was taken from all of us, as

@@ -46,6 +46,8 @@ enum WorkerThread {
 
   fileprivate static func run(_ argument: UnsafeMutableRawPointer) {
     let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+    // Threads that serve start others, and are bound to a processor, or run only where nothing else does.
+    spool_run_as_main_thread()
     // The kernel takes 15 bytes.
     spool_name_thread(String(start.name.prefix(15)))
     start.body()
