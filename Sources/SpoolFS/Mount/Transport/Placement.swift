@@ -19,8 +19,6 @@ final class Placement: @unchecked Sendable {
   private static let steadyInterval = Duration.milliseconds(2)
   /// While a request takes long and no others come.
   private static let longInterval = Duration.milliseconds(16)
-  /// Looks without a request after which a thread has the normal policy again, if others have it not.
-  private static let patience = 16
 
   private let lock = Lock()
   private var threads: [ServingThread] = []
@@ -165,7 +163,7 @@ final class Placement: @unchecked Sendable {
     if thread.watch.progress > 0 { return true }
     guard thread.hasIdlePolicy.load(ordering: .relaxed) else { return false }
     // One that nobody needs is not looked at for ever.
-    if thread.watch.quietLooks > Self.patience { return false }
+    if thread.watch.quietLooks > PlacementPolicy.patience { return false }
     let isBusy = thread.isBusy.load(ordering: .relaxed)
     guard isBusy || thread.isRunnable() else { return true }
     thread.watch.wasHelped = isBusy || mayHaveWaitingRequests()

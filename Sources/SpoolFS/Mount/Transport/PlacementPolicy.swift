@@ -19,8 +19,8 @@ struct PlacementPolicy {
 
   /// Fewer requests in a millisecond gain nothing.
   private static let worthwhileRequests = 2
-  /// Samples without a request after which the policy is normal, and nobody need look any more.
-  private static let patience = 16
+  /// Samples without a request after which the policy is normal, and nobody need look any more. Also of one thread alone.
+  static let patience = 16
   /// How long a stall keeps the policy normal, in samples: at first, and after stalls in a row.
   private static let pauses = (first: 16, longest: 1024)
   /// Samples without a stall after which the next pause is a short one again.
