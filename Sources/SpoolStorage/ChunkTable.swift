@@ -59,6 +59,10 @@ struct ChunkTable: ~Copyable {
     end <= headCapacity && PageSet(from: start, to: end).subtracting(headWritten).isEmpty
   }
 
+  /// Whether the first chunk has neither memory nor pages.
+  @inline(__always)
+  var headIsEmpty: Bool { headMemory == nil && headAllocated.isEmpty }
+
   /// Whether there is nothing but the first chunk.
   var isSmall: Bool { tree.isEmpty }
 

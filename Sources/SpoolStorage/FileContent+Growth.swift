@@ -73,7 +73,9 @@ extension FileContent {
     of chunk: Chunk, to capacity: Int, sparing bytes: Range<Int> = 0..<0
   ) -> UnsafeMutableRawPointer? {
     // The buffer of a new file: there are no bytes to keep, and no page that they end in.
-    if chunk.memory == nil, capacity < Layout.chunk { return malloc(capacity) }
+    if chunk.memory == nil, capacity < Layout.chunk {
+      return store.spareBuffer.take(capacity) ?? malloc(capacity)
+    }
     return otherMemory(of: chunk, to: capacity, sparing: bytes)
   }
 

@@ -47,7 +47,9 @@ extension FileContent {
     guard max(size, Int64(end)) <= largestInMemory else { return false }
     stampUse()
     if locking { stateLock.lockExclusive() }
-    let isReady = table.headHolds(start, end) || makeBuffer(from: start, to: end)
+    let isReady =
+      table.headHolds(start, end)
+      || (start == 0 && table.headIsEmpty ? makeFirstBuffer(end) : makeBuffer(from: start, to: end))
     if isReady {
       memcpy(table[0].memory! + start, bytes.baseAddress!, count)
       if end > size { currentSize.store(Int64(end), ordering: .releasing) }
@@ -56,11 +58,32 @@ extension FileContent {
     return isReady
   }
 
+  /// As `makeBuffer`, for a first chunk without pages and bytes from its beginning on: the first write of most files.
+  @inline(__always)
+  private func makeFirstBuffer(_ capacity: Int) -> Bool {
+    let pages = Int64((capacity &+ Layout.page &- 1) &>> Layout.pageShift)
+    guard store.data.reserve(pages) else { return false }
+    guard store.memory.reserve(Int64(capacity)) else {
+      store.data.release(pages)
+      return false
+    }
+    guard let memory = store.spareBuffer.take(capacity) ?? malloc(capacity) else {
+      store.data.release(pages)
+      store.memory.release(Int64(capacity))
+      return false
+    }
+    let all = PageSet(from: 0, to: capacity)
+    table[0] = Chunk(memory: memory, capacity: capacity, allocated: all, written: all)
+    addPages(pages)
+    didTakeMemory(Int64(capacity))
+    return true
+  }
+
   /// Makes these bytes part of the small file's buffer, for the caller to write. Returns false if a limit or the system has
   /// no memory for that; nothing has changed then.
   ///
   /// Preconditions: as `writeToBuffer`; `stateLock` held exclusively, or nobody else has the file.
-  @inline(__always)
+  @inline(never)
   private func makeBuffer(from start: Int, to end: Int) -> Bool {
     var head = table[0]
     let touched = PageSet(from: start, to: end)

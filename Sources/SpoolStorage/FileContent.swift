@@ -17,7 +17,8 @@ public final class FileContent: @unchecked Sendable {
   // Lock order: `writerLock`, `stateLock`, then the locks of pool and candidates. A thread that holds one file's
   // `writerLock` takes another's only by `tryLock`.
 
-  let store: SpoolStore
+  /// Retained, unless it is permanent: counting its references takes as long as all the rest of making an empty file.
+  unowned(unsafe) let store: SpoolStore
   /// The largest size in memory; `.max` never leaves it by itself.
   let largestInMemory: Int64
   /// Where the file spills to; nil: where the store's files do.
@@ -55,8 +56,12 @@ public final class FileContent: @unchecked Sendable {
   }
 
   /// An empty file that spills to a directory of its own.
-  package init(store: SpoolStore, threshold: SpoolConfiguration.Threshold?, spillingTo directory: SpillDirectory?) {
-    self.store = store
+  @inline(__always)
+  package init(
+    store: borrowing SpoolStore, threshold: SpoolConfiguration.Threshold?, spillingTo directory: SpillDirectory?
+  ) {
+    self.store = copy store
+    if !store.isPermanent { _ = Unmanaged.passRetained(copy store) }
     self.directory = directory
     largestInMemory = threshold?.largestInMemory ?? store.largestInMemory
   }
@@ -73,6 +78,7 @@ public final class FileContent: @unchecked Sendable {
       didLeaveDisk(pages: pages)
     }
     store.data.release(pages)
+    if !store.isPermanent { Unmanaged.passUnretained(store).release() }
   }
 
   /// The chunks after the first.
@@ -182,7 +188,7 @@ public final class FileContent: @unchecked Sendable {
       store.pool.deallocate(memory)
       store.spiller.requestTrimming()
     } else {
-      free(memory)
+      store.spareBuffer.keepOrFree(memory, chunk.capacity)
       // What two threads free at the same time may count once: it is a hint.
       let before = store.freedBuffers.value
       let freed = before &+ Int64(chunk.capacity)

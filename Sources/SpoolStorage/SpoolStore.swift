@@ -14,6 +14,8 @@ public final class SpoolStore: Sendable {
   /// Whether the files of the spill directory are memory themselves (a tmpfs), so that spilling frees none.
   public let spillDirectoryIsMemoryBacked: Bool
 
+  /// Whether it is never freed, as what a static variable holds.
+  let isPermanent: Bool
   let spillTarget: SpillTarget
   /// Whether files can go to disk.
   let canSpill: Bool
@@ -22,6 +24,7 @@ public final class SpoolStore: Sendable {
   /// What encrypts the files on disk, wherever they are; nil: nothing does.
   let spillKey: SpillKey?
   let pool: ChunkPool
+  let spareBuffer = SpareBuffer()
   let candidates = Candidates()
   /// Bytes that files hold in memory.
   let memory: Quota
@@ -71,14 +74,18 @@ public final class SpoolStore: Sendable {
 
   /// A store that looks for its spill directory only when a file goes there.
   ///
-  /// - Parameter key: whatever the configuration says, only with a key is anything encrypted.
+  /// - Parameters:
+  ///   - key: whatever the configuration says, only with a key is anything encrypted.
+  ///   - isPermanent: whether the caller keeps a reference for ever, so that files need none.
   package init(
-    _ configuration: SpoolConfiguration, spillingTo target: SpillTarget, encryptingWith key: SpillKey? = nil
+    _ configuration: SpoolConfiguration, spillingTo target: SpillTarget, encryptingWith key: SpillKey? = nil,
+    isPermanent: Bool = false
   ) {
     let directory: SpillDirectory? = if case .directory(let directory) = target { directory } else { nil }
     let resolved = configuration.resolved(spillDirectory: directory?.path, isEncrypting: key != nil)
     self.configuration = resolved
     spillTarget = target
+    self.isPermanent = isPermanent
     canSpill = !target.isNowhere
     largestInMemory = resolved.threshold.largestInMemory
     spillKey = key
@@ -99,6 +106,7 @@ public final class SpoolStore: Sendable {
     memory.destroy()
     data.destroy()
     disk.destroy()
+    spareBuffer.destroy()
   }
 
   /// What the files of a store use at one moment. Reading it takes no lock.

@@ -9,7 +9,8 @@ extension SpoolStore {
   /// nobody chose that one and its files are memory themselves, as on systems with a tmpfs on /tmp, they spill to
   /// /var/tmp. It is looked for when a file first goes to disk, and again when ``TemporaryLocation/override`` changes.
   public static let shared = SpoolStore(
-    SpoolConfiguration(), spillingTo: .chosenLate { () throws(Errno) in try SharedSpillDirectory.open() })
+    SpoolConfiguration(), spillingTo: .chosenLate { () throws(Errno) in try SharedSpillDirectory.open() },
+    isPermanent: true)
 }
 
 /// The spill directory of the shared store, kept open until another one is to be used.

@@ -26,22 +26,29 @@ public struct SpooledTemporaryFile: ByteFile, ~Copyable {
   ///     `max_size`, but for 0, which there means that no size is too large: that is `.unlimited` here.
   ///   - directory: where the file goes on disk. nil takes the store's directory.
   ///   - maximumSize: bytes that the file can hold at most, wherever it is; more gives `sizeLimitExceeded`.
-  ///   - store: whose memory budget, spill directory and encryption the file uses.
+  ///   - store: whose memory budget, spill directory and encryption the file uses. nil takes ``SpoolStore/shared``.
   /// - Throws: what using `directory` gives; nothing without one.
   public init(
     threshold: SpoolConfiguration.Threshold? = nil, in directory: FilePath? = nil, maximumSize: Int64? = nil,
-    store: SpoolStore = .shared
+    store: SpoolStore? = nil
   ) throws(TemporaryFileError) {
-    let own: SpillDirectory? =
-      if let directory {
-        try wrap("use for spooled files the directory", directory) { () throws(Errno) in
-          try SpillDirectory(directory)
-        }
+    let content =
+      if directory == nil, store == nil {
+        FileContent(store: .shared, threshold: threshold, spillingTo: nil)
       } else {
-        nil
+        try Self.content(store: store ?? .shared, threshold, spillingTo: directory)
       }
-    let content = FileContent(store: store, threshold: threshold, spillingTo: own)
     channel = Channel(content, maximumSize: maximumSize)
+  }
+
+  private static func content(
+    store: SpoolStore, _ threshold: SpoolConfiguration.Threshold?, spillingTo directory: FilePath?
+  ) throws(TemporaryFileError) -> FileContent {
+    guard let directory else { return FileContent(store: store, threshold: threshold) }
+    let own = try wrap("use for spooled files the directory", directory) { () throws(Errno) in
+      try SpillDirectory(directory)
+    }
+    return FileContent(store: store, threshold: threshold, spillingTo: own)
   }
 
   /// A spooled file whose bytes live in a tree.
