@@ -65,6 +65,11 @@ let package = Package(
       ],
       swiftSettings: settings),
 
+    // What `scripts/bench` measures the transports with.
+    .executableTarget(
+      name: "NullFileSystem", dependencies: ["CSpoolSystem", "SpoolFS", systemPackage],
+      path: "Benchmarks/NullFileSystem", swiftSettings: settings),
+
     // What test targets share.
     .target(
       name: "TestSupport", dependencies: [systemPackage], path: "Tests/TestSupport", swiftSettings: settings),

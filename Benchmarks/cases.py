@@ -79,6 +79,10 @@ def measures(*cases):
     return register
 
 
+#: What a filesystem that keeps nothing cannot do.
+NEED_CONTENT = {"list", "readdir", "readdir-again"}
+
+
 class Counted(float):
     """A sample that knows how many requests an operation took."""
 
@@ -87,6 +91,8 @@ class Counted(float):
 
 def run_client(place, materials, operation, clients=1, bytes_=None):
     """Seconds for an operation, or bytes per second: the slowest client's, with its requests."""
+    if place.setting.kind == "null" and operation in NEED_CONTENT:
+        raise Unsupported
     before = place.requests
     _, output = place.run(materials.client, "-c", clients, operation, place.directory, *([bytes_] if bytes_ else []))
     if "unsupported" in output:

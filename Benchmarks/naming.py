@@ -1,9 +1,10 @@
 """How the places of scripts/bench are called, and what a name asks of spoolfs.
 
-    [run|mount]-[ring|device|auto]-[writeback|writethrough|nocache]
+    [run|mount|null]-[ring|device|auto]-[writeback|writethrough|nocache]
 
 in this order, one word or more. What a name leaves out is left to spoolfs's own default, but for the session: without
-`run` it is a mount, whose daemon runs in another session than the programs.
+`run` it is a mount, whose daemon runs in another session than the programs. `null` is a filesystem that does nothing, over
+the same transport.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ SWITCH = pathlib.Path("/sys/module/fuse/parameters/enable_uring")
 
 @dataclasses.dataclass
 class Setting:
-    """What a place is: `kind` is spoolfs, tmpfs, disk, memfs or directory."""
+    """What a place is: `kind` is spoolfs, null, tmpfs, disk, memfs or directory."""
 
     name: str
     kind: str
@@ -53,9 +54,11 @@ def parse(name):
     def take(words):
         return left.pop(0) if left and left[0] in words else None
 
-    setting = Setting(name, "spoolfs", take(SESSIONS) or "mount", take(TRANSPORTS), take(CACHES))
+    kind = take(("null",)) or "spoolfs"
+    session = "mount" if kind == "null" else take(SESSIONS) or "mount"
+    setting = Setting(name, kind, session, take(TRANSPORTS), take(CACHES))
     if left:
-        raise ValueError(f"no place called {name}: names are tmpfs, disk, or [run|mount]-[{'|'.join(TRANSPORTS)}]-"
+        raise ValueError(f"no place called {name}: names are tmpfs, disk, or [run|mount|null]-[{'|'.join(TRANSPORTS)}]-"
                          f"[{'|'.join(CACHES)}]")
     return setting
 

@@ -98,6 +98,14 @@ class Place:
         return total
 
 
+def built(product):
+    """The executable of a product, after a release build that brings it up to date."""
+    root = HERE.parent
+    build = ["swift", "build", "--package-path", root, "-c", "release", "--product", product]
+    subprocess.run(build, check=True, stdout=sys.stderr)
+    return root / ".build/release" / product
+
+
 def processes_of(executable):
     """The processes that run an executable."""
     executable, found = os.path.realpath(executable), set()
@@ -143,6 +151,8 @@ class Places(contextlib.ExitStack):
             return self.add_tmpfs()
         if setting.kind == "disk":
             return self.add_directory("disk", SPILL_DIRECTORY, "disk")
+        if setting.kind == "null":
+            return self.add_null(setting)
         others = processes_of(spoolfs)
         with naming.RingSwitch() if setting.transport == "ring" else contextlib.nullcontext():
             place = self._add_spoolfs(setting, spoolfs, [*options, *setting.options()])
@@ -184,13 +194,23 @@ class Places(contextlib.ExitStack):
         subprocess.run(["c++", "-std=c++20", "-O2", "-w", source, "-o", program, *flags], check=True)
         self.callback(program.unlink)
         directory = self._fresh(name)
-        # In the foreground and a session of its own, as a daemon would be.
-        daemon = subprocess.Popen(["setsid", "--wait", program, "-f", *options, directory], cwd="/")
+        return self._serve(Setting(name, "memfs"), directory, program, "-f", *options, directory)
+
+    def add_null(self, setting):
+        """A filesystem that does nothing, over a transport of spoolfs."""
+        directory = self._fresh(setting.name)
+        cache = naming.CACHES[setting.cache or naming.DEFAULT_CACHE]
+        with naming.RingSwitch() if setting.transport == "ring" else contextlib.nullcontext():
+            return self._serve(setting, directory, built("NullFileSystem"), directory, setting.transport or "auto", cache)
+
+    def _serve(self, setting, directory, program, *arguments):
+        """A place that a program in the foreground serves, in a session of its own, as a daemon would be."""
+        daemon = subprocess.Popen(["setsid", "--wait", program, *arguments], cwd="/")
         self.callback(daemon.wait)
         self._unmount_at_exit(directory, "umount" if os.geteuid() == 0 else "fusermount3", *(
             [] if os.geteuid() == 0 else ["-u"]))
         while daemon.poll() is None and not os.path.ismount(directory):
             os.sched_yield()
-        place = self._add(Setting(name, "memfs"), directory=directory)
+        place = self._add(setting, directory=directory)
         place.daemons = sorted(processes_of(program))
         return place

@@ -66,11 +66,17 @@ def _growth(results):
 
 
 def null_time(results, case, place):
-    """What an operation would take if the filesystem did nothing: tmpfs's time, and a round trip for each request.
+    """What an operation would take if the filesystem did nothing: what it takes on the null filesystem of the same
+    transport and cache, if that was measured; else tmpfs's time, and a round trip for each request.
 
     A round trip is `lookup` less what it takes on tmpfs. Its answer is an error without content and the tree finds
     nothing, so hardly anything but the transport is in it.
     """
+    setting = results.setting(place)
+    for other in results.settings:
+        if other.kind == "null" and setting.session == "mount" and (
+                (other.transport, other.effective_cache) == (setting.transport, setting.effective_cache)):
+            return results.median(case, other.name)
     requests = results.requests.get(case, {}).get(place)
     times = [results.median("lookup", place), results.median("lookup", "tmpfs"), results.median(case, "tmpfs")]
     if requests is None or None in times:

@@ -118,7 +118,7 @@ public final class Mount: Sendable {
     let checks = geteuid() != 0 || options.allowOther
     let mounted = try MountPoint.mount(.init(options: options, checksPermissions: checks), at: path)
     let guardian = GuardianSlot(mounted.guardian)
-    let session = Session(files, device: mounted.device, cache: options.cache)
+    let session = Session(files, device: mounted.device, cache: options.cache, responder: options.responder)
     session.ringObstacle = ringObstacle
     do throws(Errno) {
       try session.open(

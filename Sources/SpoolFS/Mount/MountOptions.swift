@@ -80,6 +80,9 @@ public struct MountOptions: Sendable {
   /// For tests.
   package var ringFault: RingFault?
 
+  /// Answers in place of the tree, for measuring the transport.
+  package var responder: (any Responder)?
+
   /// What the kernel calls the filesystem's type: `fuse.` and this.
   package static let subtype = "spoolfs"
 

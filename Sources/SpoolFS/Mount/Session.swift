@@ -23,6 +23,9 @@ final class Session: @unchecked Sendable {
   /// Where and when the threads that serve requests run.
   let placement: Placement
 
+  /// Answers before the tree does; nil but where the transport itself is measured.
+  let responder: (any Responder)?
+
   private let device: Int32
   /// libfuse's session, made by `open`.
   private var handle: OpaquePointer!
@@ -35,9 +38,10 @@ final class Session: @unchecked Sendable {
   private let ended = EventCount()
 
   /// - Parameter device: the mounted /dev/fuse; the session closes it when it ends.
-  init(_ files: FileSystem, device: Int32, cache: MountOptions.Cache) {
+  init(_ files: FileSystem, device: Int32, cache: MountOptions.Cache, responder: (any Responder)? = nil) {
     self.files = files
     self.device = device
+    self.responder = responder
     placement = Placement(device: device)
     negotiation = Negotiation(cache: cache)
   }
@@ -142,7 +146,7 @@ final class Session: @unchecked Sendable {
     worker.counters.count(header.opcode)
     worker.serving(message) {
       if header.opcode == Opcode.initialize.rawValue { negotiation.readOffer(message) }
-      if answerWithoutLibfuse(header, message) { return }
+      if answerWithResponder(header.unique, message) || answerWithoutLibfuse(header, message) { return }
       var buffer = fuse_buf()
       buffer.mem = message.baseAddress
       buffer.size = message.count

@@ -1,0 +1,166 @@
+internal import CSpoolSystem
+internal import Glibc
+internal import SpoolFS
+internal import Synchronization
+internal import SystemPackage
+
+/// A filesystem that does nothing, over spoolfs's transports: no name is found, every name can be made and removed, what is
+/// written is dropped, and zeros are read. What an operation takes there is the kernel's and the transport's part of it.
+///
+/// Arguments: mount point, transport, cache mode. Ends when it is unmounted.
+@main
+enum NullFileSystem {
+  static func main() throws {
+    let arguments = CommandLine.arguments
+    guard arguments.count == 4, let transport = MountOptions.Transport(rawValue: arguments[2]),
+      let cache = MountOptions.Cache(rawValue: arguments[3])
+    else {
+      fatalError("usage: NullFileSystem MOUNTPOINT auto|ring|device writeback|writethrough|none")
+    }
+    var options = MountOptions(cache: cache, sourceName: "null", transport: transport)
+    options.responder = NullResponder()
+    try FileSystem().mount(at: FilePath(arguments[1]), options: options).waitUntilUnmounted()
+  }
+}
+
+/// Opcodes of the protocol that it answers.
+private enum Opcode {
+  static let lookup: UInt32 = 1
+  static let forget: UInt32 = 2
+  static let getattr: UInt32 = 3
+  static let setattr: UInt32 = 4
+  static let mknod: UInt32 = 8
+  static let mkdir: UInt32 = 9
+  static let unlink: UInt32 = 10
+  static let rmdir: UInt32 = 11
+  static let rename: UInt32 = 12
+  static let read: UInt32 = 15
+  static let write: UInt32 = 16
+  static let release: UInt32 = 18
+  static let initialize: UInt32 = 26
+  static let readdir: UInt32 = 28
+  static let access: UInt32 = 34
+  static let destroy: UInt32 = 38
+  static let notifyReply: UInt32 = 41
+  static let batchForget: UInt32 = 42
+  static let readdirplus: UInt32 = 44
+  static let rename2: UInt32 = 45
+  static let tmpfile: UInt32 = 51
+}
+
+/// Of a file it knows the number, which says whether it is a directory, and the size, without which nothing could be read.
+private final class NullResponder: Responder, @unchecked Sendable {
+  // @unchecked: what the pointers point to is written by whoever serves the file's request, one at a time.
+
+  private static let always: UInt64 = 1 << 28
+  private static let directoryBit: UInt64 = 1 << 40
+  /// Files of which sizes are known at a time; a later one takes the place of one that is long gone.
+  private static let slots = 1 << 16
+  private static let largestRead = 1 << 20
+
+  private let next = Atomic<UInt64>(2)
+  private let sizes = UnsafeMutablePointer<UInt64>.allocate(capacity: slots)
+  private let zeros = UnsafeMutableRawPointer.allocate(byteCount: largestRead, alignment: 4096)
+
+  init() {
+    sizes.initialize(repeating: 0, count: Self.slots)
+    memset(zeros, 0, Self.largestRead)
+  }
+
+  func answer(to message: UnsafeRawBufferPointer) -> Answer? {
+    let header = message.loadUnaligned(as: fuse_in_header.self)
+    switch header.opcode {
+    case Opcode.lookup: return .error(.noSuchFileOrDirectory)
+    case Opcode.forget, Opcode.batchForget: return .silence
+    case Opcode.getattr: return attributes(of: header.nodeid)
+    case Opcode.setattr: return setAttributes(of: header.nodeid, message.argument())
+    case Opcode.mknod: return entry(isDirectory: false)
+    case Opcode.mkdir: return entry(isDirectory: true)
+    case Opcode.tmpfile: return opened()
+    case Opcode.unlink, Opcode.rmdir, Opcode.rename, Opcode.rename2, Opcode.release, Opcode.access: return .success
+    case Opcode.readdir, Opcode.readdirplus: return .success
+    case Opcode.read: return read(from: header.nodeid, message.argument())
+    case Opcode.write: return write(to: header.nodeid, message.argument())
+    case Opcode.initialize, Opcode.destroy, Opcode.notifyReply: return nil
+    default: return .error(.noFunction)
+    }
+  }
+
+  private func size(of node: UInt64) -> UnsafeMutablePointer<UInt64> { sizes + Int(node & UInt64(Self.slots - 1)) }
+
+  private func entry(isDirectory: Bool) -> Answer { Self.answer(makeEntry(isDirectory: isDirectory)) }
+
+  private func opened() -> Answer { Self.answer((makeEntry(isDirectory: false), fuse_open_out())) }
+
+  private func makeEntry(isDirectory: Bool) -> fuse_entry_out {
+    let node = next.wrappingAdd(1, ordering: .relaxed).newValue | (isDirectory ? Self.directoryBit : 0)
+    size(of: node).pointee = 0
+    var entry = fuse_entry_out()
+    entry.nodeid = node
+    entry.entry_valid = Self.always
+    entry.attr_valid = Self.always
+    entry.attr = status(of: node)
+    return entry
+  }
+
+  private func status(of node: UInt64) -> fuse_attr {
+    let isDirectory = node == 1 || node & Self.directoryBit != 0
+    var status = fuse_attr()
+    status.ino = node
+    status.mode = isDirectory ? S_IFDIR | 0o755 : S_IFREG | 0o644
+    status.nlink = 1
+    status.size = isDirectory ? 0 : size(of: node).pointee
+    status.blksize = 4096
+    return status
+  }
+
+  private func attributes(of node: UInt64) -> Answer {
+    var answer = fuse_attr_out()
+    answer.attr_valid = Self.always
+    answer.attr = status(of: node)
+    return Self.answer(answer)
+  }
+
+  private func setAttributes(of node: UInt64, _ arguments: fuse_setattr_in) -> Answer {
+    if arguments.valid & UInt32(FATTR_SIZE) != 0 { size(of: node).pointee = arguments.size }
+    return attributes(of: node)
+  }
+
+  private func read(from node: UInt64, _ arguments: fuse_read_in) -> Answer {
+    let left = max(0, Int64(size(of: node).pointee) - Int64(arguments.offset))
+    return .bytes(UnsafeRawBufferPointer(start: zeros, count: Int(min(Int64(arguments.size), left))))
+  }
+
+  private func write(to node: UInt64, _ arguments: fuse_write_in) -> Answer {
+    let size = size(of: node)
+    size.pointee = max(size.pointee, arguments.offset + UInt64(arguments.size))
+    return Self.answer(fuse_write_out(size: arguments.size, padding: 0))
+  }
+
+  /// Answers with a value that the calling thread keeps until its next answer.
+  private static func answer<Value: BitwiseCopyable>(_ value: Value) -> Answer {
+    let place = answerOfThread()
+    place.storeBytes(of: value, as: Value.self)
+    return .bytes(UnsafeRawBufferPointer(start: place, count: MemoryLayout<Value>.size))
+  }
+
+  private static let key: pthread_key_t = {
+    var key = pthread_key_t()
+    pthread_key_create(&key, free)
+    return key
+  }()
+
+  private static func answerOfThread() -> UnsafeMutableRawPointer {
+    if let place = pthread_getspecific(key) { return place }
+    let place = malloc(256)!
+    pthread_setspecific(key, place)
+    return place
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  /// What follows the header.
+  fileprivate func argument<Value: BitwiseCopyable>() -> Value {
+    loadUnaligned(fromByteOffset: MemoryLayout<fuse_in_header>.size, as: Value.self)
+  }
+}
