@@ -5,29 +5,76 @@ internal import SystemPackage
 
 // Names: finding, making, moving, removing and listing them.
 
-func serveLookup(_ handle: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?) {
-  let request = Request(handle!)
-  let reply = Reply(handle!)
-  do throws(Errno) {
-    let inode = try request.files.lookup(nameBytes(name!), in: request.inode(parent), by: request.caller)
-    reply.entry(inode, request)
-  } catch {
-    if error == .noSuchFileOrDirectory { reply.absentEntry() } else { reply.error(error) }
+extension Session {
+  func serveLookup(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      let inode = try files.lookup(message.name(), in: request.inode(message.node), by: request.caller)
+      reply.entry(inode, request)
+    } catch {
+      if error == .noSuchFileOrDirectory { reply.absentEntry() } else { reply.error(error) }
+    }
+  }
+
+  func serveForget(_ message: Message) {
+    if let arguments = try? message.argument(fuse_forget_in.self) { files.forget(message.node, arguments.nlookup) }
+    message.reply.none()
+  }
+
+  func serveBatchForget(_ message: Message) {
+    if let arguments = try? message.argument(fuse_batch_forget_in.self),
+      let list = try? message.data(after: MemoryLayout<fuse_batch_forget_in>.size)
+    {
+      let size = MemoryLayout<fuse_forget_one>.size
+      for index in 0..<min(Int(arguments.count), list.count / size) {
+        let forget = list.loadUnaligned(fromByteOffset: index * size, as: fuse_forget_one.self)
+        files.forget(forget.nodeid, forget.nlookup)
+      }
+    }
+    message.reply.none()
   }
 }
 
-func serveForget(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ lookups: UInt64) {
-  Request(handle!).files.forget(id, lookups)
-  Reply(handle!).none()
-}
-
-func serveForgetMulti(_ handle: fuse_req_t?, _ count: Int, _ list: UnsafeMutablePointer<fuse_forget_data>?) {
-  let files = Request(handle!).files
-  for forget in UnsafeMutableBufferPointer(start: list, count: count) { files.forget(forget.ino, forget.nlookup) }
-  Reply(handle!).none()
-}
-
 // MARK: - Making
+
+extension Session {
+  /// Where OPEN is not served, open(2) with O_CREAT comes as MKNOD too, since CREATE is refused: a file that CREATE has made
+  /// brings a RELEASE, at least until the kernel has learned from some OPEN that nobody counts, in some versions always.
+  func serveMknod(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      let arguments = try message.argument(fuse_mknod_in.self)
+      let name = try message.name(after: MemoryLayout<fuse_mknod_in>.size)
+      do throws(Errno) {
+        let inode = try files.makeNode(
+          name, in: request.inode(message.node), mode: arguments.mode, device: UInt64(arguments.rdev),
+          by: request.caller)
+        reply.entry(inode, request)
+      } catch .fileExists where arguments.mode & S_IFMT == S_IFREG {
+        // Somebody in this process was first. The kernel, which knew no such file, looks again; then it opens the file, or
+        // fails with EEXIST itself.
+        reply.error(.staleNFSFileHandle)
+      }
+    } catch {
+      reply.error(error)
+    }
+  }
+
+  func serveMkdir(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      let inode = try files.makeDirectory(
+        message.name(after: MemoryLayout<fuse_mkdir_in>.size), in: request.inode(message.node),
+        mode: message.argument(fuse_mkdir_in.self).mode, by: request.caller)
+      reply.entry(inode, request)
+    } catch {
+      reply.error(error)
+    }
+  }
+}
 
 /// Answers with the inode that `make` returns.
 private func serveNewEntry(
@@ -40,29 +87,6 @@ private func serveNewEntry(
     reply.entry(inode, request)
   } catch {
     reply.error(error)
-  }
-}
-
-/// Where OPEN is not served, open(2) with O_CREAT comes as MKNOD too, since CREATE is refused: a file that CREATE has made
-/// brings a RELEASE, at least until the kernel has learned from some OPEN that nobody counts, in some versions always.
-func serveMknod(
-  _ handle: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?, _ mode: mode_t, _ device: dev_t
-) {
-  serveNewEntry(handle, parent) { request, parent throws(Errno) in
-    do throws(Errno) {
-      return try request.files.makeNode(
-        nameBytes(name!), in: parent, mode: UInt32(mode), device: UInt64(device), by: request.caller)
-    } catch .fileExists where mode & S_IFMT == S_IFREG {
-      // Somebody in this process was first. The kernel, which knew no such file, looks again; then it opens the file, or
-      // fails with EEXIST itself.
-      throw .staleNFSFileHandle
-    }
-  }
-}
-
-func serveMkdir(_ handle: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?, _ mode: mode_t) {
-  serveNewEntry(handle, parent) { request, parent throws(Errno) in
-    try request.files.makeDirectory(nameBytes(name!), in: parent, mode: UInt32(mode), by: request.caller)
   }
 }
 
@@ -86,41 +110,46 @@ func serveLink(
 
 // MARK: - Removing and moving
 
-func serveUnlink(_ handle: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?) {
-  let request = Request(handle!)
-  let reply = Reply(handle!)
-  do throws(Errno) {
-    try request.files.unlink(nameBytes(name!), in: request.inode(parent), by: request.caller)
-    reply.success()
-  } catch {
-    reply.error(error)
+extension Session {
+  func serveUnlink(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      try files.unlink(message.name(), in: request.inode(message.node), by: request.caller)
+      reply.success()
+    } catch {
+      reply.error(error)
+    }
   }
-}
 
-func serveRmdir(_ handle: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?) {
-  let request = Request(handle!)
-  let reply = Reply(handle!)
-  do throws(Errno) {
-    try request.files.removeDirectory(nameBytes(name!), in: request.inode(parent), by: request.caller)
-    reply.success()
-  } catch {
-    reply.error(error)
+  func serveRmdir(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      try files.removeDirectory(message.name(), in: request.inode(message.node), by: request.caller)
+      reply.success()
+    } catch {
+      reply.error(error)
+    }
   }
-}
 
-func serveRename(
-  _ handle: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?, _ newParent: fuse_ino_t,
-  _ newName: UnsafePointer<CChar>?, _ flags: UInt32
-) {
-  let request = Request(handle!)
-  let reply = Reply(handle!)
-  do throws(Errno) {
-    try request.files.rename(
-      nameBytes(name!), in: request.inode(parent), to: nameBytes(newName!), in: request.inode(newParent),
-      flags: RenameFlags(rawValue: flags), by: request.caller)
-    reply.success()
-  } catch {
-    reply.error(error)
+  /// RENAME, and RENAME2 with its flags.
+  func serveRename(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      let hasFlags = message.header.opcode == Opcode.rename2.rawValue
+      let arguments = hasFlags ? try message.argument(fuse_rename2_in.self) : fuse_rename2_in()
+      let size = hasFlags ? MemoryLayout<fuse_rename2_in>.size : MemoryLayout<fuse_rename_in>.size
+      let newParent = hasFlags ? arguments.newdir : try message.argument(fuse_rename_in.self).newdir
+      let name = try message.name(after: size)
+      try files.rename(
+        name, in: request.inode(message.node), to: message.name(after: size + name.count + 1),
+        in: request.inode(newParent), flags: RenameFlags(rawValue: arguments.flags), by: request.caller)
+      reply.success()
+    } catch {
+      reply.error(error)
+    }
   }
 }
 

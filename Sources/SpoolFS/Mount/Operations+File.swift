@@ -59,79 +59,108 @@ func serveOpen(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ file: UnsafeMutablePoi
   }
 }
 
-/// The kernel also sends RELEASE for a file without a name where OPEN is not served, some versions for each: there is nothing
-/// to find then.
-func serveRelease(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ file: UnsafeMutablePointer<fuse_file_info>?) {
-  let request = Request(handle!)
-  if request.files.configuration.lifetime == .close, let inode = request.files.inode(id) {
-    request.session.openFiles.closed(inode, in: request.session)
+extension Session {
+  func serveTmpfile(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      let mode = try message.argument(fuse_create_in.self).mode
+      let inode = try files.createUnnamed(in: request.inode(message.node), mode: mode, by: request.caller)
+      reply.open(inode, request)
+    } catch {
+      reply.error(error)
+    }
   }
-  Reply(handle!).success()
+
+  /// The kernel also sends RELEASE for a file without a name where OPEN is not served, some versions for each: there is
+  /// nothing to find then.
+  func serveRelease(_ message: Message) {
+    if files.configuration.lifetime == .close, let inode = files.inode(message.node) {
+      openFiles.closed(inode, in: self)
+    }
+    message.reply.success()
+  }
 }
 
 // MARK: - Data
 
-/// Read into the worker's buffer and sent from there.
-func serveRead(
-  _ handle: fuse_req_t?, _ id: fuse_ino_t, _ size: Int, _ offset: off_t,
-  _ file: UnsafeMutablePointer<fuse_file_info>?
-) {
-  let request = Request(handle!)
-  let reply = Reply(handle!)
-  do throws(Errno) {
-    let buffer = UnsafeMutableRawBufferPointer(rebasing: request.worker.replyBuffer.prefix(size))
-    let count = try request.files.read(request.inode(id), into: buffer, at: Int64(offset))
-    reply.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-  } catch {
-    reply.error(error)
-  }
-}
-
-func serveWrite(
-  _ handle: fuse_req_t?, _ id: fuse_ino_t, _ data: UnsafePointer<CChar>?, _ size: Int, _ offset: off_t,
-  _ file: UnsafeMutablePointer<fuse_file_info>?
-) {
-  let request = Request(handle!)
-  let reply = Reply(handle!)
-  let bytes = UnsafeRawBufferPointer(start: data, count: size)
-  do throws(Errno) {
-    let inode = try request.inode(id)
-    let mode = inode.lock.withLock { inode.mode }
-    if file!.pointee.writepage == 0, file!.pointee.flags & O_APPEND != 0, request.session.appendsHere {
-      try append(bytes, to: inode, expectedAt: Int64(offset), request)
-    } else {
-      _ = try request.files.write(
-        inode, bytes, at: Int64(offset), dropsPrivileges: request.writeDropsPrivileges, by: request.caller)
-    }
-    if request.writeDropsPrivileges { request.privilegesWereDropped(from: inode, mode: mode) }
-    reply.value(fuse_write_out(size: UInt32(size), padding: 0))
-  } catch {
-    reply.error(error)
-  }
-}
-
-/// The kernel appends at the size it knows, which is old where somebody in this process has made the file longer since.
-private func append(
-  _ bytes: UnsafeRawBufferPointer, to inode: Inode, expectedAt expected: Int64, _ request: Request
-) throws(Errno) {
-  let offset = try request.files.append(
-    to: inode, bytes, dropsPrivileges: request.writeDropsPrivileges, by: request.caller)
-  // Then the kernel has these bytes in the wrong pages. Not told from here: it holds the pages' locks.
-  if offset != expected { request.session.notifier.forgetContentsLater(of: inode.id) }
-}
-
 extension Session {
+  /// Read into the worker's buffer and sent from there.
+  func serveRead(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      let arguments = try message.argument(fuse_read_in.self)
+      let buffer = UnsafeMutableRawBufferPointer(rebasing: request.worker.replyBuffer.prefix(Int(arguments.size)))
+      let count = try files.read(
+        request.inode(message.node), into: buffer, at: Int64(bitPattern: arguments.offset))
+      reply.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+    } catch {
+      reply.error(error)
+    }
+  }
+
+  func serveWrite(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      let arguments = try message.argument(fuse_write_in.self)
+      let data = try message.data(after: MemoryLayout<fuse_write_in>.size)
+      guard data.count >= arguments.size else { throw .invalidArgument }
+      let inode = try request.inode(message.node)
+      try write(UnsafeRawBufferPointer(rebasing: data[..<Int(arguments.size)]), to: inode, arguments, request)
+      reply.value(fuse_write_out(size: arguments.size, padding: 0))
+    } catch {
+      reply.error(error)
+    }
+  }
+
+  private func write(
+    _ bytes: UnsafeRawBufferPointer, to inode: Inode, _ arguments: fuse_write_in, _ request: Request
+  ) throws(Errno) {
+    // Direct writes have it whatever was agreed on.
+    let dropsPrivileges = arguments.write_flags & UInt32(FUSE_WRITE_KILL_SUIDGID) != 0
+    let mode = dropsPrivileges ? inode.lock.withLock { inode.mode } : 0
+    let isFromCache = arguments.write_flags & UInt32(FUSE_WRITE_CACHE) != 0
+    let offset = Int64(bitPattern: arguments.offset)
+    if !isFromCache, arguments.flags & UInt32(O_APPEND) != 0, appendsHere {
+      try append(bytes, to: inode, expectedAt: offset, dropsPrivileges, request)
+    } else {
+      _ = try files.write(inode, bytes, at: offset, dropsPrivileges: dropsPrivileges, by: request.caller)
+    }
+    if dropsPrivileges { request.privilegesWereDropped(from: inode, mode: mode) }
+  }
+
+  /// The kernel appends at the size it knows, which is old where somebody in this process has made the file longer since.
+  private func append(
+    _ bytes: UnsafeRawBufferPointer, to inode: Inode, expectedAt expected: Int64, _ dropsPrivileges: Bool,
+    _ request: Request
+  ) throws(Errno) {
+    let offset = try files.append(to: inode, bytes, dropsPrivileges: dropsPrivileges, by: request.caller)
+    // Then the kernel has these bytes in the wrong pages. Not told from here: it holds the pages' locks.
+    if offset != expected { notifier.forgetContentsLater(of: inode.id) }
+  }
+
   /// Under a writeback cache the kernel owns the size, and every WRITE says where it goes.
-  fileprivate var appendsHere: Bool { !negotiation.agreed.contains(.writebackCache) }
+  private var appendsHere: Bool { !negotiation.agreed.contains(.writebackCache) }
+
+  func serveCopyFileRange64(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      let arguments = try message.argument(fuse_copy_file_range_in.self)
+      let count = try files.copyRange(
+        from: request.inode(message.node), at: Int64(bitPattern: arguments.off_in),
+        to: request.inode(arguments.nodeid_out), at: Int64(bitPattern: arguments.off_out),
+        count: Int(clamping: arguments.len), by: request.caller)
+      reply.value(UInt64(count))
+    } catch {
+      reply.error(error)
+    }
+  }
 }
 
 extension Request {
-  /// FUSE_WRITE_KILL_SUIDGID, which libfuse 3.14 does not pass on. Direct writes have it whatever was agreed on.
-  fileprivate var writeDropsPrivileges: Bool {
-    let flags = worker.message.loadUnaligned(fromByteOffset: MessageLayout.headerSize, as: fuse_write_in.self)
-    return flags.write_flags & UInt32(FUSE_WRITE_KILL_SUIDGID) != 0
-  }
-
   /// Tells the kernel of a mode that it does not expect after a write, and takes capabilities away.
   fileprivate func privilegesWereDropped(from inode: Inode, mode: UInt32) {
     // Attributes alone: the kernel takes no lock for that.

@@ -6,14 +6,36 @@ internal import SystemPackage
 
 // Attributes, links' targets, numbers of the filesystem, and extended attributes.
 
-func serveGetattr(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ file: UnsafeMutablePointer<fuse_file_info>?) {
-  let request = Request(handle!)
-  let reply = Reply(handle!)
-  do throws(Errno) {
-    let inode = try request.inode(id)
-    reply.attributes(request.files.attributes(of: inode), of: inode)
-  } catch {
-    reply.error(error)
+extension Session {
+  func serveGetattr(_ message: Message) {
+    let reply = message.reply
+    do throws(Errno) {
+      let inode = try Request(message, self).inode(message.node)
+      reply.attributes(files.attributes(of: inode), of: inode)
+    } catch {
+      reply.error(error)
+    }
+  }
+
+  func serveSetattr(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      let inode = try request.inode(message.node)
+      let wanted = try message.argument(fuse_setattr_in.self)
+      var changes = AttributeChanges(wanted)
+      // HANDLE_KILLPRIV_V2: FATTR_KILL_SUIDGID comes with a new size, and what would change the bits alone, a chown(2) to nobody
+      // or a fallocate(2), as a change of nothing. Of a chown(2) the kernel has not checked whether it is allowed.
+      let changesNothing = wanted.fields.isSubset(of: .changed)
+      changes.dropsPrivileges =
+        changes.mode == nil
+        && (wanted.fields.contains(.dropsPrivileges) || changesNothing && request.caller.owns(inode))
+      if changes.size != nil || changes.user != nil || changes.group != nil { request.dropCapabilities(of: inode) }
+      let attributes = try files.setAttributes(changes, of: inode, by: request.caller)
+      reply.attributes(attributes, of: inode)
+    } catch {
+      reply.error(error)
+    }
   }
 }
 
@@ -33,60 +55,61 @@ func serveAccess(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: Int32) {
   }
 }
 
-func serveSetattr(
-  _ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: UnsafeMutablePointer<stat>?, _ fields: Int32,
-  _ file: UnsafeMutablePointer<fuse_file_info>?
-) {
-  let request = Request(handle!)
-  let reply = Reply(handle!)
-  do throws(Errno) {
-    let inode = try request.inode(id)
-    var changes = AttributeChanges(wanted!.pointee, fields)
-    // HANDLE_KILLPRIV_V2: FATTR_KILL_SUIDGID comes with a new size, and what would change the bits alone, a chown(2) to nobody
-    // or a fallocate(2), as a change of nothing. Of a chown(2) the kernel has not checked whether it is allowed.
-    let changesNothing = fields & ~FUSE_SET_ATTR_CTIME == 0
-    changes.dropsPrivileges =
-      changes.mode == nil
-      && (fields & FUSE_SET_ATTR_KILL_SUID != 0 || changesNothing && request.caller.owns(inode))
-    if changes.size != nil || changes.user != nil || changes.group != nil { request.dropCapabilities(of: inode) }
-    let attributes = try request.files.setAttributes(changes, of: inode, by: request.caller)
-    reply.attributes(attributes, of: inode)
-  } catch {
-    reply.error(error)
-  }
-}
-
 extension Caller {
   fileprivate func owns(_ inode: Inode) -> Bool { user == 0 || user == inode.lock.withLock { inode.user } }
 }
 
+/// FATTR_ bits: what a SETATTR is about.
+private struct AttributeFields: OptionSet {
+  let rawValue: UInt32
+
+  static let mode = AttributeFields(rawValue: 1 << 0)
+  static let user = AttributeFields(rawValue: 1 << 1)
+  static let group = AttributeFields(rawValue: 1 << 2)
+  static let size = AttributeFields(rawValue: 1 << 3)
+  static let accessed = AttributeFields(rawValue: 1 << 4)
+  static let modified = AttributeFields(rawValue: 1 << 5)
+  static let accessedNow = AttributeFields(rawValue: 1 << 7)
+  static let modifiedNow = AttributeFields(rawValue: 1 << 8)
+  static let changed = AttributeFields(rawValue: 1 << 10)
+  static let dropsPrivileges = AttributeFields(rawValue: 1 << 11)
+
+  /// The others say how the file was named, by handle or with an owner of locks.
+  static let all: AttributeFields = [
+    .mode, .user, .group, .size, .accessed, .modified, .accessedNow, .modifiedNow, .changed, .dropsPrivileges,
+  ]
+}
+
+extension fuse_setattr_in {
+  fileprivate var fields: AttributeFields { AttributeFields(rawValue: valid).intersection(.all) }
+}
+
 extension AttributeChanges {
-  /// - Parameter fields: FUSE_SET_ATTR_ bits.
-  fileprivate init(_ wanted: stat, _ fields: Int32) {
+  fileprivate init(_ wanted: fuse_setattr_in) {
     self.init()
-    func has(_ bit: Int32) -> Bool { fields & bit != 0 }
-    if has(FUSE_SET_ATTR_MODE) { mode = UInt32(wanted.st_mode) }
-    if has(FUSE_SET_ATTR_UID) { user = wanted.st_uid }
-    if has(FUSE_SET_ATTR_GID) { group = wanted.st_gid }
-    if has(FUSE_SET_ATTR_SIZE) { size = Int64(wanted.st_size) }
-    if has(FUSE_SET_ATTR_ATIME_NOW) {
+    let fields = wanted.fields
+    if fields.contains(.mode) { mode = wanted.mode }
+    if fields.contains(.user) { user = wanted.uid }
+    if fields.contains(.group) { group = wanted.gid }
+    if fields.contains(.size) { size = Int64(bitPattern: wanted.size) }
+    if fields.contains(.accessedNow) {
       accessed = .now
-    } else if has(FUSE_SET_ATTR_ATIME) {
-      accessed = .at(Timestamp(wanted.st_atim))
+    } else if fields.contains(.accessed) {
+      accessed = .at(Timestamp(wanted.atime, wanted.atimensec))
     }
-    if has(FUSE_SET_ATTR_MTIME_NOW) {
+    if fields.contains(.modifiedNow) {
       modified = .now
-    } else if has(FUSE_SET_ATTR_MTIME) {
-      modified = .at(Timestamp(wanted.st_mtim))
+    } else if fields.contains(.modified) {
+      modified = .at(Timestamp(wanted.mtime, wanted.mtimensec))
     }
     // Only a kernel with a writeback cache sends it.
-    if has(FUSE_SET_ATTR_CTIME) { changed = Timestamp(wanted.st_ctim) }
+    if fields.contains(.changed) { changed = Timestamp(wanted.ctime, wanted.ctimensec) }
   }
 }
 
 extension Timestamp {
-  fileprivate init(_ time: timespec) {
-    self.init(seconds: Int64(time.tv_sec), nanoseconds: UInt32(time.tv_nsec))
+  fileprivate init(_ seconds: UInt64, _ nanoseconds: UInt32) {
+    self.init(seconds: Int64(bitPattern: seconds), nanoseconds: nanoseconds)
   }
 }
 

@@ -3,34 +3,23 @@ internal import CSpoolSystem
 internal import Glibc
 internal import SystemPackage
 
-// How requests become operations of the tree. Each callback is a function of this module outside any actor: formed in
-// main-actor code, Swift would trap when a worker calls it.
+// How requests become operations of the tree: each is taken apart, given to the tree, and answered exactly once. What the
+// tree throws is the answer's errno.
 //
-// A callback takes its arguments apart, calls the tree, and answers exactly once. What the tree throws is the answer's
-// errno.
+// The frequent ones are answered straight from the message. libfuse allocates and initialises a request with a lock for each,
+// and sends through two layers of its own: a third of what a LOOKUP took. The others are its callbacks; each is a function
+// of this module outside any actor: formed in main-actor code, Swift would trap when a worker calls it.
 
-/// libfuse's table. What has no function here is answered with ENOSYS, after which the kernel does not ask again: FLUSH,
-/// FSYNC, FSYNCDIR, IOCTL, POLL, BMAP. Locks have none either, so the kernel keeps them by itself.
+/// libfuse's table. What has no function here, and is not answered without libfuse, is answered with ENOSYS, after which the
+/// kernel does not ask again: FLUSH, FSYNC, FSYNCDIR, IOCTL, POLL, BMAP. Locks have none either, so the kernel keeps them by
+/// itself.
 func makeOperations(extendedAttributes: Bool) -> fuse_lowlevel_ops {
   var operations = fuse_lowlevel_ops()
-  operations.lookup = serveLookup
-  operations.forget = serveForget
-  operations.forget_multi = serveForgetMulti
-  operations.getattr = serveGetattr
-  operations.setattr = serveSetattr
   operations.access = serveAccess
   operations.readlink = serveReadlink
-  operations.mknod = serveMknod
-  operations.mkdir = serveMkdir
-  operations.unlink = serveUnlink
-  operations.rmdir = serveRmdir
   operations.symlink = serveSymlink
-  operations.rename = serveRename
   operations.link = serveLink
   operations.open = serveOpen
-  operations.read = serveRead
-  operations.write = serveWrite
-  operations.release = serveRelease
   operations.opendir = serveOpendir
   operations.readdir = serveReaddir
   operations.readdirplus = serveReaddirplus
@@ -48,62 +37,80 @@ func makeOperations(extendedAttributes: Bool) -> fuse_lowlevel_ops {
   return operations
 }
 
-// MARK: - Requests that libfuse 3.14 does not know, or would serve with locks and lists
+// MARK: - Requests that come often, and those that libfuse 3.14 does not know
 
 extension Session {
   /// - Returns: whether the message has been answered.
   func answerWithoutLibfuse(_ header: fuse_in_header, _ message: UnsafeMutableRawBufferPointer) -> Bool {
+    let message = Message(header, UnsafeRawBufferPointer(message))
     switch Opcode(rawValue: header.opcode) {
-    case .interrupt, .statx, .syncfs:
-      Reply(unique: header.unique).error(.noFunction)
-    case .notifyReply:
-      // What a new server of a ring asked for.
-      Reply(unique: header.unique).success()
-    case .tmpfile:
-      serveTmpfile(header, message)
-    case .copyFileRange64:
-      serveCopyFileRange64(header, message)
-    default:
-      return false
+    case .lookup: serveLookup(message)
+    case .forget: serveForget(message)
+    case .batchForget: serveBatchForget(message)
+    case .getattr: serveGetattr(message)
+    case .setattr: serveSetattr(message)
+    case .mknod: serveMknod(message)
+    case .mkdir: serveMkdir(message)
+    case .unlink: serveUnlink(message)
+    case .rmdir: serveRmdir(message)
+    case .rename, .rename2: serveRename(message)
+    case .read: serveRead(message)
+    case .write: serveWrite(message)
+    case .release: serveRelease(message)
+    case .tmpfile: serveTmpfile(message)
+    case .copyFileRange64: serveCopyFileRange64(message)
+    case .interrupt, .statx, .syncfs: message.reply.error(.noFunction)
+    // What a new server of a ring asked for.
+    case .notifyReply: message.reply.success()
+    default: return false
     }
     return true
   }
-
-  private func serveTmpfile(_ header: fuse_in_header, _ message: UnsafeMutableRawBufferPointer) {
-    let reply = Reply(unique: header.unique)
-    let request = Request(header, session: self)
-    do throws(Errno) {
-      let arguments = try message.argument(fuse_create_in.self)
-      let parent = try request.inode(header.nodeid)
-      let inode = try files.createUnnamed(in: parent, mode: arguments.mode, by: request.caller)
-      reply.open(inode, request)
-    } catch {
-      reply.error(error)
-    }
-  }
-
-  private func serveCopyFileRange64(_ header: fuse_in_header, _ message: UnsafeMutableRawBufferPointer) {
-    let reply = Reply(unique: header.unique)
-    let request = Request(header, session: self)
-    do throws(Errno) {
-      let arguments = try message.argument(fuse_copy_file_range_in.self)
-      let count = try files.copyRange(
-        from: request.inode(header.nodeid), at: Int64(bitPattern: arguments.off_in),
-        to: request.inode(arguments.nodeid_out), at: Int64(bitPattern: arguments.off_out),
-        count: Int(clamping: arguments.len), by: request.caller)
-      reply.value(UInt64(count))
-    } catch {
-      reply.error(error)
-    }
-  }
 }
 
-extension UnsafeMutableRawBufferPointer {
+/// A request as the kernel sent it.
+struct Message {
+  let header: fuse_in_header
+  private let bytes: UnsafeRawBufferPointer
+
+  init(_ header: fuse_in_header, _ bytes: UnsafeRawBufferPointer) {
+    self.header = header
+    self.bytes = bytes
+  }
+
+  /// The inode that it is about.
+  var node: UInt64 { header.nodeid }
+
+  /// To be answered once.
+  var reply: Reply { Reply(unique: header.unique) }
+
   /// The fixed argument that follows the header.
   ///
   /// - Throws: EINVAL where the message is too short for it.
-  fileprivate func argument<Value: BitwiseCopyable>(_ type: Value.Type) throws(Errno) -> Value {
-    guard count >= MessageLayout.headerSize + MemoryLayout<Value>.size else { throw .invalidArgument }
-    return loadUnaligned(fromByteOffset: MessageLayout.headerSize, as: type)
+  @inline(__always)
+  func argument<Value: BitwiseCopyable>(_ type: Value.Type) throws(Errno) -> Value {
+    guard bytes.count >= MessageLayout.headerSize + MemoryLayout<Value>.size else { throw .invalidArgument }
+    return bytes.loadUnaligned(fromByteOffset: MessageLayout.headerSize, as: type)
+  }
+
+  /// The name that follows an argument of that size, without its NUL.
+  ///
+  /// - Throws: EINVAL where there is none.
+  @inline(__always)
+  func name(after size: Int = 0) throws(Errno) -> UnsafeRawBufferPointer {
+    let rest = try data(after: size)
+    let length = rest.baseAddress.map { strnlen($0, rest.count) } ?? 0
+    guard length < rest.count else { throw .invalidArgument }
+    return UnsafeRawBufferPointer(rebasing: rest[..<length])
+  }
+
+  /// All that follows an argument of that size.
+  ///
+  /// - Throws: EINVAL where the message is too short for the argument.
+  @inline(__always)
+  func data(after size: Int) throws(Errno) -> UnsafeRawBufferPointer {
+    let start = MessageLayout.headerSize + size
+    guard bytes.count >= start else { throw .invalidArgument }
+    return UnsafeRawBufferPointer(rebasing: bytes[start...])
   }
 }

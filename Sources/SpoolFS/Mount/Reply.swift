@@ -6,7 +6,7 @@ internal import SystemPackage
 struct Reply: ~Copyable {
   private enum Target {
     case libfuse(fuse_req_t)
-    /// A request that libfuse does not know, by its number.
+    /// A request that libfuse has not seen, by its number.
     case raw(UInt64)
   }
 

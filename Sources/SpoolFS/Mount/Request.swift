@@ -3,20 +3,21 @@ internal import CSpoolSystem
 internal import Glibc
 internal import SystemPackage
 
-/// A request under way, borrowed from libfuse for the time of its callback.
+/// A request under way.
 struct Request {
   let session: Session
   let caller: Caller
 
+  /// One that libfuse has read, borrowed for the time of its callback.
   init(_ handle: fuse_req_t) {
     session = Session.of(fuse_req_userdata(handle))
     let context = fuse_req_ctx(handle).pointee
     caller = .kernel(user: context.uid, group: context.gid, process: context.pid)
   }
 
-  /// A request that libfuse does not know.
-  init(_ header: fuse_in_header, session: Session) {
+  init(_ message: Message, _ session: Session) {
     self.session = session
+    let header = message.header
     caller = .kernel(user: header.uid, group: header.gid, process: Int32(bitPattern: header.pid))
   }
 

@@ -69,8 +69,7 @@ final class Directory {
     count -= 1
     closeGap(at: place)
     if count == 0 {
-      slots = []
-      index = []
+      clear()
     } else if slots.count > 32, slots.count > count * 2 {
       rebuild(capacity: count)
     }
@@ -102,7 +101,19 @@ final class Directory {
     return entries
   }
 
+  /// Drops the removed slots of an empty directory. One that holds a file at a time keeps its memory.
+  private func clear() {
+    if index.count > Self.fewestPlaces {
+      slots = []
+      index = []
+    } else {
+      slots.removeAll(keepingCapacity: true)
+    }
+  }
+
   // MARK: - Index
+
+  private static let fewestPlaces = 8
 
   private func place(of name: UnsafeRawBufferPointer, hash: UInt32) -> Int? {
     let mask = index.count - 1
@@ -141,7 +152,7 @@ final class Directory {
   /// Drops the removed slots and makes room in the index for `capacity` entries and as many again.
   private func rebuild(capacity: Int) {
     if slots.count != count { slots = ContiguousArray(slots.lazy.filter { $0.entry != nil }) }
-    var places = 8
+    var places = Self.fewestPlaces
     while places * 3 < capacity * 4 + 4 { places *= 2 }
     index = ContiguousArray(repeating: 0, count: places)
     for slot in slots.indices { addToIndex(slot: slot, hash: slots[slot].hash) }

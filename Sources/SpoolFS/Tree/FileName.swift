@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// One component of a path, as bytes.
 ///
 /// Never a `String`: Swift compares strings by canonical equivalence, so two different names could collide, and a name
@@ -33,14 +35,22 @@ final class FileName: ManagedBuffer<Int, UInt8> {
   var bytes: [UInt8] { withBytes { Array($0) } }
 
   func equals(_ other: UnsafeRawBufferPointer) -> Bool {
-    withBytes { $0.elementsEqual(other) }
+    withBytes { $0.equals(other) }
   }
 }
 
 extension UnsafeRawBufferPointer {
+  @inline(__always)
+  func equals(_ other: UnsafeRawBufferPointer) -> Bool {
+    guard count == other.count else { return false }
+    guard let own = baseAddress, let theirs = other.baseAddress else { return true }
+    return memcmp(own, theirs, count) == 0
+  }
+
   /// Whether these bytes are the ASCII text `text`.
+  @inline(__always)
   func equals(_ text: StaticString) -> Bool {
-    elementsEqual(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    equals(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 
   /// A hash seeded per process, so that nobody can prepare names that collide.

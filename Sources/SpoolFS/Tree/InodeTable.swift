@@ -7,11 +7,11 @@ final class InodeTable: Sendable {
   private final class Shard: @unchecked Sendable {
     // @unchecked: `inodes`, and the lookup counts of the inodes in it, are protected by `lock`.
     let lock = Lock()
-    @exclusivity(unchecked) var inodes: [UInt64: Inode] = [:]
+    @exclusivity(unchecked) var inodes = InodeMap(spacing: UInt64(InodeTable.shardCount))
   }
 
   /// Enough that two cores seldom meet; a table that grows stops only one of them.
-  private static let shardCount = 64
+  fileprivate static let shardCount = 64
   private let shards = (0..<shardCount).map { _ in Shard() }
 
   private func shard(_ id: UInt64) -> Shard { shards[Int(id % UInt64(Self.shardCount))] }
@@ -19,16 +19,18 @@ final class InodeTable: Sendable {
   /// - Complexity: O(1).
   func find(_ id: UInt64) -> Inode? {
     let shard = shard(id)
-    return shard.lock.withLock { shard.inodes[id] }
+    shard.lock.lock()
+    defer { shard.lock.unlock() }
+    return shard.inodes.find(id)
   }
 
   /// Counts one more lookup by the kernel.
   func remember(_ inode: Inode) {
     let shard = shard(inode.id)
-    shard.lock.withLock {
-      inode.lookupCount += 1
-      if inode.lookupCount == 1 { shard.inodes[inode.id] = inode }
-    }
+    shard.lock.lock()
+    defer { shard.lock.unlock() }
+    inode.lookupCount += 1
+    if inode.lookupCount == 1 { shard.inodes.insert(inode) }
   }
 
   /// Takes `lookups` back; at zero the kernel does not know the inode any more.
@@ -36,9 +38,9 @@ final class InodeTable: Sendable {
     let shard = shard(id)
     // Returned, so that an inode that ends here ends with the lock open.
     let forgotten: Inode? = shard.lock.withLock {
-      guard let inode = shard.inodes[id] else { return nil }
+      guard let inode = shard.inodes.find(id) else { return nil }
       inode.lookupCount -= min(lookups, inode.lookupCount)
-      return inode.lookupCount == 0 ? shard.inodes.removeValue(forKey: id) : nil
+      return inode.lookupCount == 0 ? shard.inodes.remove(id) : nil
     }
     withExtendedLifetime(forgotten) {}
   }
@@ -57,9 +59,9 @@ final class InodeTable: Sendable {
   func removeAll() {
     for shard in shards {
       let inodes = shard.lock.withLock {
-        for inode in shard.inodes.values { inode.lookupCount = 0 }
-        defer { shard.inodes = [:] }
-        return shard.inodes
+        let inodes = shard.inodes.removeAll()
+        for inode in inodes { inode.lookupCount = 0 }
+        return inodes
       }
       withExtendedLifetime(inodes) {}
     }
