@@ -18,7 +18,7 @@ enum NullFileSystem {
       fatalError("usage: NullFileSystem MOUNTPOINT auto|ring|device writeback|writethrough|none")
     }
     var options = MountOptions(cache: cache, sourceName: "null", transport: transport)
-    options.responder = NullResponder()
+    options.responder = NullResponder(bypassesCache: cache == .none)
     try FileSystem().mount(at: FilePath(arguments[1]), options: options).waitUntilUnmounted()
   }
 }
@@ -34,6 +34,7 @@ private enum Opcode {
   static let unlink: UInt32 = 10
   static let rmdir: UInt32 = 11
   static let rename: UInt32 = 12
+  static let open: UInt32 = 14
   static let read: UInt32 = 15
   static let write: UInt32 = 16
   static let release: UInt32 = 18
@@ -62,7 +63,11 @@ private final class NullResponder: Responder, @unchecked Sendable {
   private let sizes = UnsafeMutablePointer<UInt64>.allocate(capacity: slots)
   private let zeros = UnsafeMutableRawPointer.allocate(byteCount: largestRead, alignment: 4096)
 
-  init() {
+  private let openFlags: UInt32
+
+  /// - Parameter bypassesCache: whether each read and write is to be a request.
+  init(bypassesCache: Bool) {
+    openFlags = bypassesCache ? UInt32(FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES) : 0
     sizes.initialize(repeating: 0, count: Self.slots)
     memset(zeros, 0, Self.largestRead)
   }
@@ -76,6 +81,7 @@ private final class NullResponder: Responder, @unchecked Sendable {
     case Opcode.setattr: return setAttributes(of: header.nodeid, message.argument())
     case Opcode.mknod: return entry(isDirectory: false)
     case Opcode.mkdir: return entry(isDirectory: true)
+    case Opcode.open where openFlags != 0: return Self.answer(fuse_open_out(fh: 0, open_flags: openFlags, padding: 0))
     case Opcode.tmpfile: return opened()
     case Opcode.unlink, Opcode.rmdir, Opcode.rename, Opcode.rename2, Opcode.release, Opcode.access: return .success
     case Opcode.readdir, Opcode.readdirplus: return .success
@@ -90,7 +96,9 @@ private final class NullResponder: Responder, @unchecked Sendable {
 
   private func entry(isDirectory: Bool) -> Answer { Self.answer(makeEntry(isDirectory: isDirectory)) }
 
-  private func opened() -> Answer { Self.answer((makeEntry(isDirectory: false), fuse_open_out())) }
+  private func opened() -> Answer {
+    Self.answer((makeEntry(isDirectory: false), fuse_open_out(fh: 0, open_flags: openFlags, padding: 0)))
+  }
 
   private func makeEntry(isDirectory: Bool) -> fuse_entry_out {
     let node = next.wrappingAdd(1, ordering: .relaxed).newValue | (isDirectory ? Self.directoryBit : 0)
