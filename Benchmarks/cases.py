@@ -11,7 +11,7 @@ import subprocess
 import time
 import typing
 
-from places import HERE, Unsupported
+from places import HERE, Counted, Unsupported
 
 RUNS = []
 
@@ -83,25 +83,18 @@ def measures(*cases):
 NEED_CONTENT = {"list", "readdir", "readdir-again"}
 
 
-class Counted(float):
-    """A sample that knows how many requests an operation took."""
-
-    requests = None
-
-
 def run_client(place, materials, operation, clients=1, bytes_=None):
     """Seconds for an operation, or bytes per second: the slowest client's, with its requests."""
     if place.setting.kind == "null" and operation in NEED_CONTENT:
         raise Unsupported
-    before = place.requests
-    _, output = place.run(materials.client, "-c", clients, operation, place.directory, *([bytes_] if bytes_ else []))
+    taken, output = place.run(materials.client, "-c", clients, operation, place.directory, *([bytes_] if bytes_ else []))
     if "unsupported" in output:
         raise Unsupported
     lines = [line.split() for line in output.splitlines()]
     figures, runs = [float(line[0]) for line in lines], sum(int(line[1]) for line in lines)
     sample = Counted(min(figures) if bytes_ else max(figures))
-    if runs and place.setting.kind == "spoolfs":
-        sample.requests = (place.requests - before) / runs
+    if runs and taken.requests is not None:
+        sample.requests = taken.requests / runs
     return sample
 
 

@@ -26,6 +26,12 @@ class CaseFailed(Exception):
     """A program of a case failed in the place."""
 
 
+class Counted(float):
+    """A sample that knows how many requests it took; None where nobody counts."""
+
+    requests = None
+
+
 class Place:
     """A directory under test, the agent that runs programs on it, and the processes that serve it."""
 
@@ -50,13 +56,17 @@ class Place:
         return json.loads(line)
 
     def run(self, *command):
-        """Runs a command, which must succeed; returns the seconds it took and what it wrote."""
+        """Runs a command, which must succeed; returns the seconds it took, with its requests, and what it wrote."""
+        before = self.requests
         self._agent.stdin.write(json.dumps({"command": [str(word) for word in command]}) + "\n")
         self._agent.stdin.flush()
         answer = self._answer()
         if answer["status"] != 0:
             raise CaseFailed(f"{command[0]}: {(answer['errors'].splitlines() or ['no message'])[0]}")
-        return answer["seconds"], answer["output"]
+        seconds = Counted(answer["seconds"])
+        if self.setting.kind == "spoolfs":
+            seconds.requests = self.requests - before
+        return seconds, answer["output"]
 
     def clear(self):
         """Removes everything in the place, after a case that failed."""

@@ -86,15 +86,17 @@ def null_time(results, case, place):
 
 def _transport(results):
     rows = []
-    for case in REQUESTS:
-        for place, requests in results.requests.get(case, {}).items():
-            limit, measured = null_time(results, case, place), results.median(case, place)
+    for case in results.cases:
+        if case.name not in REQUESTS and case.suite != "macro":
+            continue
+        for place, requests in results.requests.get(case.name, {}).items():
+            limit, measured = null_time(results, case.name, place), results.median(case.name, place)
             if limit is not None and measured is not None and requests >= 0.9:
-                rows.append([case, place, f"{requests:.1f}", shown("µs", limit), shown("µs", measured),
-                             f"{measured / limit:.2f}"])
+                rows.append([case.name, place, f"{requests:.{0 if requests > 100 else 1}f}", shown(case.unit, limit),
+                             shown(case.unit, measured), f"{measured / limit:.2f}"])
     if not rows:
         return None
-    about = "requests of an operation, and what it would take if they did nothing: the limit of the transport, µs\n"
+    about = "requests of an operation, and what it would take if they did nothing: the limit of the transport\n"
     return about + aligned([["", "place", "requests", "limit", "measured", "ratio"], *rows], left=2)
 
 

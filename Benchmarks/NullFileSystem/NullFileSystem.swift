@@ -29,6 +29,7 @@ private enum Opcode {
   static let forget: UInt32 = 2
   static let getattr: UInt32 = 3
   static let setattr: UInt32 = 4
+  static let symlink: UInt32 = 6
   static let mknod: UInt32 = 8
   static let mkdir: UInt32 = 9
   static let unlink: UInt32 = 10
@@ -49,12 +50,15 @@ private enum Opcode {
   static let tmpfile: UInt32 = 51
 }
 
-/// Of a file it knows the number, which says whether it is a directory, and the size, without which nothing could be read.
+/// Of a file it knows the number, which says of what kind it is, and the size, without which nothing could be read.
 private final class NullResponder: Responder, @unchecked Sendable {
   // @unchecked: what the pointers point to is written by whoever serves the file's request, one at a time.
 
   private static let always: UInt64 = 1 << 28
-  private static let directoryBit: UInt64 = 1 << 40
+  // Added to a number.
+  private static let file: UInt64 = 0
+  private static let directory: UInt64 = 1 << 40
+  private static let symbolicLink: UInt64 = 1 << 41
   /// Files of which sizes are known at a time; a later one takes the place of one that is long gone.
   private static let slots = 1 << 16
   private static let largestRead = 1 << 20
@@ -79,8 +83,9 @@ private final class NullResponder: Responder, @unchecked Sendable {
     case Opcode.forget, Opcode.batchForget: return .silence
     case Opcode.getattr: return attributes(of: header.nodeid)
     case Opcode.setattr: return setAttributes(of: header.nodeid, message.argument())
-    case Opcode.mknod: return entry(isDirectory: false)
-    case Opcode.mkdir: return entry(isDirectory: true)
+    case Opcode.mknod: return entry(Self.file)
+    case Opcode.mkdir: return entry(Self.directory)
+    case Opcode.symlink: return entry(Self.symbolicLink)
     case Opcode.open where openFlags != 0: return Self.answer(fuse_open_out(fh: 0, open_flags: openFlags, padding: 0))
     case Opcode.tmpfile: return opened()
     case Opcode.unlink, Opcode.rmdir, Opcode.rename, Opcode.rename2, Opcode.release, Opcode.access: return .success
@@ -94,14 +99,14 @@ private final class NullResponder: Responder, @unchecked Sendable {
 
   private func size(of node: UInt64) -> UnsafeMutablePointer<UInt64> { sizes + Int(node & UInt64(Self.slots - 1)) }
 
-  private func entry(isDirectory: Bool) -> Answer { Self.answer(makeEntry(isDirectory: isDirectory)) }
+  private func entry(_ kind: UInt64) -> Answer { Self.answer(makeEntry(kind)) }
 
   private func opened() -> Answer {
-    Self.answer((makeEntry(isDirectory: false), fuse_open_out(fh: 0, open_flags: openFlags, padding: 0)))
+    Self.answer((makeEntry(Self.file), fuse_open_out(fh: 0, open_flags: openFlags, padding: 0)))
   }
 
-  private func makeEntry(isDirectory: Bool) -> fuse_entry_out {
-    let node = next.wrappingAdd(1, ordering: .relaxed).newValue | (isDirectory ? Self.directoryBit : 0)
+  private func makeEntry(_ kind: UInt64) -> fuse_entry_out {
+    let node = next.wrappingAdd(1, ordering: .relaxed).newValue | kind
     size(of: node).pointee = 0
     var entry = fuse_entry_out()
     entry.nodeid = node
@@ -112,12 +117,17 @@ private final class NullResponder: Responder, @unchecked Sendable {
   }
 
   private func status(of node: UInt64) -> fuse_attr {
-    let isDirectory = node == 1 || node & Self.directoryBit != 0
     var status = fuse_attr()
     status.ino = node
-    status.mode = isDirectory ? S_IFDIR | 0o755 : S_IFREG | 0o644
     status.nlink = 1
-    status.size = isDirectory ? 0 : size(of: node).pointee
+    if node == 1 || node & Self.directory != 0 {
+      status.mode = S_IFDIR | 0o755
+    } else if node & Self.symbolicLink != 0 {
+      status.mode = S_IFLNK | 0o777
+    } else {
+      status.mode = S_IFREG | 0o644
+      status.size = size(of: node).pointee
+    }
     status.blksize = 4096
     return status
   }
