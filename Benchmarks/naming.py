@@ -60,6 +60,8 @@ def parse(name):
     if left:
         raise ValueError(f"no place called {name}: names are tmpfs, disk, or [run|mount|null]-[{'|'.join(TRANSPORTS)}]-"
                          f"[{'|'.join(CACHES)}]")
+    if kind == "null" and setting.transport not in ("ring", "device"):
+        raise ValueError(f"{name}: null needs a transport, ring or device")
     return setting
 
 

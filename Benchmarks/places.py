@@ -57,15 +57,15 @@ class Place:
 
     def run(self, *command):
         """Runs a command, which must succeed; returns the seconds it took, with its requests, and what it wrote."""
-        before = self.requests
+        before = self.counted_requests()
         self._agent.stdin.write(json.dumps({"command": [str(word) for word in command]}) + "\n")
         self._agent.stdin.flush()
         answer = self._answer()
         if answer["status"] != 0:
             raise CaseFailed(f"{command[0]}: {(answer['errors'].splitlines() or ['no message'])[0]}")
         seconds = Counted(answer["seconds"])
-        if self.setting.kind == "spoolfs":
-            seconds.requests = self.requests - before
+        if before is not None:
+            seconds.requests = self.counted_requests() - before
         return seconds, answer["output"]
 
     def clear(self):
@@ -86,11 +86,16 @@ class Place:
             return {}
         return json.loads((self.directory / ".spoolfs/stats").read_text())["mount"]
 
-    @property
-    def requests(self):
-        """How many requests the daemon has had that somebody waited for."""
+    def counted_requests(self):
+        """How many requests the daemon has had that somebody waited for; None where nobody counts."""
+        if self.setting.kind != "spoolfs":
+            return None
         unanswered = {"FORGET", "BATCH_FORGET", "RELEASE", "RELEASEDIR", "INTERRUPT", "NOTIFY_REPLY"}
-        return sum(count for name, count in self.statistics.get("requests", {}).items() if name not in unanswered)
+        try:
+            requests = self.statistics.get("requests", {})
+        except (OSError, ValueError, KeyError) as error:
+            raise CaseFailed(f"no statistics: {error}") from None
+        return sum(count for name, count in requests.items() if name not in unanswered)
 
     @property
     def daemon_seconds(self):
@@ -215,12 +220,15 @@ class Places(contextlib.ExitStack):
 
     def _serve(self, setting, directory, program, *arguments):
         """A place that a program in the foreground serves, in a session of its own, as a daemon would be."""
+        others = processes_of(program)
         daemon = subprocess.Popen(["setsid", "--wait", program, *arguments], cwd="/")
         self.callback(daemon.wait)
         self._unmount_at_exit(directory, "umount" if os.geteuid() == 0 else "fusermount3", *(
             [] if os.geteuid() == 0 else ["-u"]))
         while daemon.poll() is None and not os.path.ismount(directory):
             os.sched_yield()
+        if not os.path.ismount(directory):
+            raise RuntimeError(f"{setting.name}: {program} ended with status {daemon.poll()} and has not mounted")
         place = self._add(setting, directory=directory)
-        place.daemons = sorted(processes_of(program))
+        place.daemons = sorted(processes_of(program) - others)
         return place

@@ -76,7 +76,8 @@ def null_time(results, case, place):
     for other in results.settings:
         if other.kind == "null" and setting.session == "mount" and (
                 (other.transport, other.effective_cache) == (setting.transport, setting.effective_cache)):
-            return results.median(case, other.name)
+            if (time := results.median(case, other.name)) is not None:
+                return time
     requests = results.requests.get(case, {}).get(place)
     times = [results.median("lookup", place), results.median("lookup", "tmpfs"), results.median(case, "tmpfs")]
     if requests is None or None in times:

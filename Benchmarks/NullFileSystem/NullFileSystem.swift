@@ -42,6 +42,7 @@ private enum Opcode {
   static let initialize: UInt32 = 26
   static let readdir: UInt32 = 28
   static let access: UInt32 = 34
+  static let create: UInt32 = 35
   static let destroy: UInt32 = 38
   static let notifyReply: UInt32 = 41
   static let batchForget: UInt32 = 42
@@ -52,14 +53,14 @@ private enum Opcode {
 
 /// Of a file it knows the number, which says of what kind it is, and the size, without which nothing could be read.
 private final class NullResponder: Responder, @unchecked Sendable {
-  // @unchecked: what the pointers point to is written by whoever serves the file's request, one at a time.
+  // @unchecked: what the pointers point to is written without a lock; of two sizes at the same time either will do.
 
   private static let always: UInt64 = 1 << 28
   // Added to a number.
   private static let file: UInt64 = 0
   private static let directory: UInt64 = 1 << 40
   private static let symbolicLink: UInt64 = 1 << 41
-  /// Files of which sizes are known at a time; a later one takes the place of one that is long gone.
+  /// Files of which sizes are known at a time; one that was made so many files later takes another's place.
   private static let slots = 1 << 16
   private static let largestRead = 1 << 20
 
@@ -87,6 +88,8 @@ private final class NullResponder: Responder, @unchecked Sendable {
     case Opcode.mkdir: return entry(Self.directory)
     case Opcode.symlink: return entry(Self.symbolicLink)
     case Opcode.open where openFlags != 0: return Self.answer(fuse_open_out(fh: 0, open_flags: openFlags, padding: 0))
+    // Where OPEN is not served CREATE is not either: see spoolfs's own.
+    case Opcode.create where openFlags != 0: return opened()
     case Opcode.tmpfile: return opened()
     case Opcode.unlink, Opcode.rmdir, Opcode.rename, Opcode.rename2, Opcode.release, Opcode.access: return .success
     case Opcode.readdir, Opcode.readdirplus: return .success
@@ -120,6 +123,8 @@ private final class NullResponder: Responder, @unchecked Sendable {
     var status = fuse_attr()
     status.ino = node
     status.nlink = 1
+    status.uid = geteuid()
+    status.gid = getegid()
     if node == 1 || node & Self.directory != 0 {
       status.mode = S_IFDIR | 0o755
     } else if node & Self.symbolicLink != 0 {

@@ -35,7 +35,8 @@ final class Candidates: Sendable {
         }
         return nil
       }
-      if let file { return file.store }
+      // The file holds its store: it must not go before there is a reference to that.
+      if let file { return withExtendedLifetime(file) { file.store } }
     }
     return nil
   }

@@ -41,8 +41,10 @@ struct SpareBuffer: @unchecked Sendable {  // the pointer never changes
   @inline(__always)
   func keepOrFree(_ memory: UnsafeMutableRawPointer, _ capacity: Int) {
     let word = cell.pointee.load(ordering: .relaxed)
-    // Files of that size go faster than they come: exchanging one buffer for another would gain nothing.
-    if capacity <= Self.largest, word >> Self.capacityShift != UInt(bitPattern: capacity) {
+    // There is one of that size: exchanging it for another would gain nothing. An address with tags has no room for the size.
+    if capacity <= Self.largest, word >> Self.capacityShift != UInt(bitPattern: capacity),
+      UInt(bitPattern: memory) >> Self.capacityShift == 0
+    {
       let kept = UInt(bitPattern: capacity) << Self.capacityShift | UInt(bitPattern: memory)
       let old = cell.pointee.exchange(kept, ordering: .acquiringAndReleasing)
       if old != 0 { free(Self.address(in: old)) }

@@ -12,7 +12,7 @@ import Testing
 
   @Test func agreesWithADictionaryAfterEachOfManyChanges() {
     var random = SystemRandomNumberGenerator()
-    var map = InodeMap(spacing: 64)
+    var map = InodeMap()
     var dictionary: [UInt64: Inode] = [:]
     for round in 0..<20_000 {
       // Numbers that mostly follow each other, and some that meet in one place.

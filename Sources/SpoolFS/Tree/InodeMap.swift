@@ -1,18 +1,16 @@
 /// Inodes by their number.
 ///
-/// A `Dictionary` would hash each number so that nobody can prepare ones that collide. These are counted up, so they are
-/// their own best hash, and finding one is a tenth of what a request takes otherwise.
+/// A `Dictionary` would hash each number so that nobody can prepare ones that collide; that is a tenth of what a request takes.
+/// These are counted up by us. They must be spread still: side by side, inodes that were made one after another would be one
+/// long probe sequence, which removing from its beginning walks to its end.
 struct InodeMap {
   private static let fewestPlaces = 8
 
   /// Open addressing with linear probing; the count is a power of two, or zero.
   private var places: ContiguousArray<Inode?> = []
   private(set) var count = 0
-  /// The numbers of one map differ by multiples of this.
-  private let spacing: UInt64
-
-  /// - Parameter spacing: how far apart the numbers lie that come one after another.
-  init(spacing: UInt64) { self.spacing = spacing }
+  /// How far to shift a product for its highest bits to be a place.
+  private var shift: UInt64 = 64
 
   /// - Complexity: O(1).
   func find(_ id: UInt64) -> Inode? {
@@ -49,7 +47,8 @@ struct InodeMap {
     return places.compactMap { $0 }
   }
 
-  private func home(of id: UInt64) -> Int { Int(truncatingIfNeeded: id / spacing) & (places.count - 1) }
+  /// Fibonacci hashing: multiples of the golden ratio fall far apart from each other.
+  private func home(of id: UInt64) -> Int { Int(truncatingIfNeeded: (id &* 0x9e37_79b9_7f4a_7c15) &>> shift) }
 
   /// Where the inode is, or else the empty place where it would be put.
   private func place(of id: UInt64) -> Int {
@@ -76,6 +75,7 @@ struct InodeMap {
   private mutating func rebuild(capacity: Int) {
     let old = places
     places = ContiguousArray(repeating: nil, count: capacity)
+    shift = UInt64(64 - capacity.trailingZeroBitCount)
     for case let inode? in old { places[place(of: inode.id)] = inode }
   }
 }

@@ -7,11 +7,11 @@ final class InodeTable: Sendable {
   private final class Shard: @unchecked Sendable {
     // @unchecked: `inodes`, and the lookup counts of the inodes in it, are protected by `lock`.
     let lock = Lock()
-    @exclusivity(unchecked) var inodes = InodeMap(spacing: UInt64(InodeTable.shardCount))
+    @exclusivity(unchecked) var inodes = InodeMap()
   }
 
   /// Enough that two cores seldom meet; a table that grows stops only one of them.
-  fileprivate static let shardCount = 64
+  private static let shardCount = 64
   private let shards = (0..<shardCount).map { _ in Shard() }
 
   private func shard(_ id: UInt64) -> Shard { shards[Int(id % UInt64(Self.shardCount))] }
