@@ -104,6 +104,43 @@ extension MountSuites {
       }
     }
 
+    /// Behind a program that computes, a thread with the idle policy would wait for milliseconds.
+    @Test(.enabled(if: geteuid() == 0), arguments: transports) func onBusyProcessorsServersKeepTheNormalPolicy(
+      _ transport: MountOptions.Transport
+    ) async throws {
+      try await onThread {
+        let mount = try ServedMount(cache: .writethrough, transport: transport)
+        defer { mount.end() }
+        // Programs, not threads: who computes is nothing of the mount's or its caller's.
+        let programs = try (0..<2 * sysconf(Int32(_SC_NPROCESSORS_ONLN))).map { _ in
+          try Process.run(URL(filePath: "/bin/sh"), arguments: ["-c", "while :; do :; done"])
+        }
+        defer { for program in programs { kill(program.processIdentifier, SIGKILL) } }
+        try eventually {
+          try (0..<20).allSatisfy { _ in
+            try Self.work(in: mount, 5)
+            return try Self.servers(of: mount.process).allSatisfy { host_policy($0.number) == host_policy_normal }
+          }
+        }
+      }
+    }
+
+    /// A caller that is woken where something else has just run is moved away from who answers it.
+    @Test(.enabled(if: geteuid() == 0 && sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1), arguments: transports)
+    func whoWatchesLeavesTheProcessorsThatServe(_ transport: MountOptions.Transport) async throws {
+      try await onThread {
+        let mount = try ServedMount(cache: .writethrough, transport: transport)
+        defer { mount.end() }
+        let watcher = try #require(try Self.threads(of: mount.process).first { $0.name == "spoolfs/watch" })
+        let all = host_processor_count(mount.process)
+        try eventually {
+          try Self.work(in: mount, 50)
+          return host_processor_count(watcher.number) < all
+        }
+        try eventually { host_processor_count(watcher.number) == all }
+      }
+    }
+
     /// Many more requests than processors that wait for a lock, as they would for a disk. Over the ring, those of one
     /// processor leave others of the same alone.
     @Test(arguments: transports) func requestsThatTakeLongHoldUpNobodyElse(
