@@ -1,45 +1,51 @@
 internal import Synchronization
 
-/// A number that many threads change.
+/// An atomic value that many threads change, for an owner that calls `destroy()`.
 ///
-/// It is not inside of its owner but behind a pointer: files change such numbers all the time, and in the owner's own
-/// storage each change would retain the owner. The owner calls `destroy()`.
-struct SharedNumber: @unchecked Sendable {  // the pointer never changes
-  /// Two numbers in one cache line would slow each other down.
-  private static let cacheLine = 64
+/// It is not inside of its owner but behind a pointer: files change such values all the time, and in the owner's own
+/// storage each change would retain the owner.
+struct SharedCell<Value: AtomicRepresentable>: @unchecked Sendable {  // the pointer never changes
+  let value: UnsafeMutablePointer<Atomic<Value>>
 
-  private let cell: UnsafeMutablePointer<Atomic<Int64>>
-
-  init() {
-    let memory = UnsafeMutableRawPointer.allocate(byteCount: Self.cacheLine, alignment: Self.cacheLine)
-    cell = memory.bindMemory(to: Atomic<Int64>.self, capacity: 1)
-    cell.initialize(to: Atomic(0))
+  init(_ initial: consuming Value) {
+    // Two in one cache line would slow each other down.
+    let cacheLine = 64
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: cacheLine, alignment: cacheLine)
+    value = memory.bindMemory(to: Atomic<Value>.self, capacity: 1)
+    value.initialize(to: Atomic(initial))
   }
 
   func destroy() {
-    cell.deinitialize(count: 1)
-    UnsafeMutableRawPointer(cell).deallocate()
+    value.deinitialize(count: 1)
+    UnsafeMutableRawPointer(value).deallocate()
   }
+}
+
+/// A number that many threads change. The owner calls `destroy()`.
+struct SharedNumber: Sendable {
+  private let cell = SharedCell<Int64>(0)
+
+  func destroy() { cell.destroy() }
 
   @inline(__always)
-  var value: Int64 { cell.pointee.load(ordering: .relaxed) }
+  var value: Int64 { cell.value.pointee.load(ordering: .relaxed) }
 
   /// Returns the sum.
   @inline(__always)
   @discardableResult
-  func add(_ amount: Int64) -> Int64 { cell.pointee.wrappingAdd(amount, ordering: .relaxed).newValue }
+  func add(_ amount: Int64) -> Int64 { cell.value.pointee.wrappingAdd(amount, ordering: .relaxed).newValue }
 
   /// Changes `old`, which becomes what was there, to `new` if it is there.
   @inline(__always)
   func change(_ old: inout Int64, to new: Int64) -> Bool {
-    let (exchanged, original) = cell.pointee.weakCompareExchange(expected: old, desired: new, ordering: .relaxed)
+    let (exchanged, original) = cell.value.pointee.weakCompareExchange(expected: old, desired: new, ordering: .relaxed)
     old = original
     return exchanged
   }
 
   /// Not atomic with what other threads do between reading the number and this: for hints.
   @inline(__always)
-  func set(_ value: Int64) { cell.pointee.store(value, ordering: .relaxed) }
+  func set(_ value: Int64) { cell.value.pointee.store(value, ordering: .relaxed) }
 }
 
 /// A limit that many threads draw on: reserve first, then use, then release exactly what was reserved. The owner calls

@@ -39,117 +39,112 @@ extension Session {
 // MARK: - Making
 
 extension Session {
-  /// Where OPEN is not served, open(2) with O_CREAT comes as MKNOD too, since CREATE is refused: a file that CREATE has made
-  /// brings a RELEASE, at least until the kernel has learned from some OPEN that nobody counts, in some versions always.
-  func serveMknod(_ message: Message) {
+  /// Answers with the inode that `make` returns, given the directory that the message is about.
+  private func serveNewEntry(_ message: Message, _ make: (Request, Inode) throws(Errno) -> Inode) {
     let reply = message.reply
     let request = Request(message, self)
     do throws(Errno) {
-      let arguments = try message.argument(fuse_mknod_in.self)
-      let name = try message.name(after: MemoryLayout<fuse_mknod_in>.size)
-      do throws(Errno) {
-        let inode = try files.makeNode(
-          name, in: request.inode(message.node), mode: arguments.mode, device: UInt64(arguments.rdev),
-          by: request.caller)
-        reply.entry(inode, request)
-      } catch .fileExists where arguments.mode & S_IFMT == S_IFREG {
-        // Somebody in this process was first. The kernel, which knew no such file, looks again; then it opens the file, or
-        // fails with EEXIST itself.
-        reply.error(.staleNFSFileHandle)
-      }
-    } catch {
-      reply.error(error)
-    }
-  }
-
-  func serveMkdir(_ message: Message) {
-    let reply = message.reply
-    let request = Request(message, self)
-    do throws(Errno) {
-      let inode = try files.makeDirectory(
-        message.name(after: MemoryLayout<fuse_mkdir_in>.size), in: request.inode(message.node),
-        mode: message.argument(fuse_mkdir_in.self).mode, by: request.caller)
+      let inode = try make(request, request.inode(message.node))
       reply.entry(inode, request)
     } catch {
       reply.error(error)
     }
   }
-}
 
-/// Answers with the inode that `make` returns.
-private func serveNewEntry(
-  _ handle: fuse_req_t?, _ parent: fuse_ino_t, _ make: (Request, Inode) throws(Errno) -> Inode
-) {
-  let request = Request(handle!)
-  let reply = Reply(handle!)
-  do throws(Errno) {
-    let inode = try make(request, request.inode(parent))
-    reply.entry(inode, request)
-  } catch {
-    reply.error(error)
+  /// Where OPEN is not served, open(2) with O_CREAT comes as MKNOD too, since CREATE is refused: a file that CREATE has made
+  /// brings a RELEASE, at least until the kernel has learned from some OPEN that nobody counts, in some versions always.
+  func serveMknod(_ message: Message) {
+    serveNewEntry(message) { request, parent throws(Errno) in
+      let arguments = try message.argument(fuse_mknod_in.self)
+      let name = try message.name(after: MemoryLayout<fuse_mknod_in>.size)
+      do throws(Errno) {
+        return try files.makeNode(
+          name, in: parent, mode: arguments.mode, device: UInt64(arguments.rdev), by: request.caller)
+      } catch .fileExists where arguments.mode & S_IFMT == S_IFREG {
+        // Somebody in this process was first. The kernel, which knew no such file, looks again; then it opens the file, or
+        // fails with EEXIST itself.
+        throw .staleNFSFileHandle
+      }
+    }
   }
-}
 
-func serveSymlink(
-  _ handle: fuse_req_t?, _ target: UnsafePointer<CChar>?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?
-) {
-  serveNewEntry(handle, parent) { request, parent throws(Errno) in
-    try request.files.makeSymlink(nameBytes(name!), in: parent, target: nameBytes(target!), by: request.caller)
+  func serveMkdir(_ message: Message) {
+    serveNewEntry(message) { request, parent throws(Errno) in
+      let mode = try message.argument(fuse_mkdir_in.self).mode
+      let name = try message.name(after: MemoryLayout<fuse_mkdir_in>.size)
+      return try files.makeDirectory(name, in: parent, mode: mode, by: request.caller)
+    }
   }
-}
 
-func serveLink(
-  _ handle: fuse_req_t?, _ id: fuse_ino_t, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?
-) {
-  serveNewEntry(handle, parent) { request, parent throws(Errno) in
-    let inode = try request.inode(id)
-    try request.files.link(inode, as: nameBytes(name!), in: parent, by: request.caller)
-    return inode
+  func serveSymlink(_ message: Message) {
+    serveNewEntry(message) { request, parent throws(Errno) in
+      let name = try message.name()
+      let target = try message.name(after: name.count + 1)
+      return try files.makeSymlink(name, in: parent, target: target, by: request.caller)
+    }
+  }
+
+  func serveLink(_ message: Message) {
+    serveNewEntry(message) { request, parent throws(Errno) in
+      let inode = try request.inode(message.argument(fuse_link_in.self).oldnodeid)
+      let name = try message.name(after: MemoryLayout<fuse_link_in>.size)
+      try files.link(inode, as: name, in: parent, by: request.caller)
+      return inode
+    }
   }
 }
 
 // MARK: - Removing and moving
 
 extension Session {
-  func serveUnlink(_ message: Message) {
+  /// Answers without content once `change` has been made to the directory that the message is about.
+  private func serveChange(_ message: Message, _ change: (Request, Inode) throws(Errno) -> Void) {
     let reply = message.reply
     let request = Request(message, self)
     do throws(Errno) {
-      try files.unlink(message.name(), in: request.inode(message.node), by: request.caller)
+      try change(request, request.inode(message.node))
       reply.success()
     } catch {
       reply.error(error)
+    }
+  }
+
+  func serveUnlink(_ message: Message) {
+    serveChange(message) { request, parent throws(Errno) in
+      try files.unlink(message.name(), in: parent, by: request.caller)
     }
   }
 
   func serveRmdir(_ message: Message) {
-    let reply = message.reply
-    let request = Request(message, self)
-    do throws(Errno) {
-      try files.removeDirectory(message.name(), in: request.inode(message.node), by: request.caller)
-      reply.success()
-    } catch {
-      reply.error(error)
+    serveChange(message) { request, parent throws(Errno) in
+      try files.removeDirectory(message.name(), in: parent, by: request.caller)
     }
   }
 
-  /// RENAME, and RENAME2 with its flags.
   func serveRename(_ message: Message) {
-    let reply = message.reply
-    let request = Request(message, self)
-    do throws(Errno) {
-      let hasFlags = message.header.opcode == Opcode.rename2.rawValue
-      let arguments = hasFlags ? try message.argument(fuse_rename2_in.self) : fuse_rename2_in()
-      let size = hasFlags ? MemoryLayout<fuse_rename2_in>.size : MemoryLayout<fuse_rename_in>.size
-      let newParent = hasFlags ? arguments.newdir : try message.argument(fuse_rename_in.self).newdir
-      let name = try message.name(after: size)
-      try files.rename(
-        name, in: request.inode(message.node), to: message.name(after: size + name.count + 1),
-        in: request.inode(newParent), flags: RenameFlags(rawValue: arguments.flags), by: request.caller)
-      reply.success()
-    } catch {
-      reply.error(error)
+    serveChange(message) { request, parent throws(Errno) in
+      let newParent = try message.argument(fuse_rename_in.self).newdir
+      let size = MemoryLayout<fuse_rename_in>.size
+      try rename(message, from: parent, to: newParent, namesAfter: size, flags: 0, request)
     }
+  }
+
+  func serveRename2(_ message: Message) {
+    serveChange(message) { request, parent throws(Errno) in
+      let arguments = try message.argument(fuse_rename2_in.self)
+      let size = MemoryLayout<fuse_rename2_in>.size
+      try rename(message, from: parent, to: arguments.newdir, namesAfter: size, flags: arguments.flags, request)
+    }
+  }
+
+  private func rename(
+    _ message: Message, from parent: Inode, to newParent: UInt64, namesAfter size: Int, flags: UInt32,
+    _ request: Request
+  ) throws(Errno) {
+    let name = try message.name(after: size)
+    try files.rename(
+      name, in: parent, to: message.name(after: size + name.count + 1), in: request.inode(newParent),
+      flags: RenameFlags(rawValue: flags), by: request.caller)
   }
 }
 

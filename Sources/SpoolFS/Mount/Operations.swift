@@ -17,8 +17,6 @@ func makeOperations(extendedAttributes: Bool) -> fuse_lowlevel_ops {
   var operations = fuse_lowlevel_ops()
   operations.access = serveAccess
   operations.readlink = serveReadlink
-  operations.symlink = serveSymlink
-  operations.link = serveLink
   operations.open = serveOpen
   operations.opendir = serveOpendir
   operations.readdir = serveReaddir
@@ -53,7 +51,10 @@ extension Session {
     case .mkdir: serveMkdir(message)
     case .unlink: serveUnlink(message)
     case .rmdir: serveRmdir(message)
-    case .rename, .rename2: serveRename(message)
+    case .symlink: serveSymlink(message)
+    case .link: serveLink(message)
+    case .rename: serveRename(message)
+    case .rename2: serveRename2(message)
     case .read: serveRead(message)
     case .write: serveWrite(message)
     case .release: serveRelease(message)

@@ -19,18 +19,16 @@ final class InodeTable: Sendable {
   /// - Complexity: O(1).
   func find(_ id: UInt64) -> Inode? {
     let shard = shard(id)
-    shard.lock.lock()
-    defer { shard.lock.unlock() }
-    return shard.inodes.find(id)
+    return shard.lock.withLock { shard.inodes.find(id) }
   }
 
   /// Counts one more lookup by the kernel.
   func remember(_ inode: Inode) {
     let shard = shard(inode.id)
-    shard.lock.lock()
-    defer { shard.lock.unlock() }
-    inode.lookupCount += 1
-    if inode.lookupCount == 1 { shard.inodes.insert(inode) }
+    shard.lock.withLock {
+      inode.lookupCount += 1
+      if inode.lookupCount == 1 { shard.inodes.insert(inode) }
+    }
   }
 
   /// Takes `lookups` back; at zero the kernel does not know the inode any more.
