@@ -15,40 +15,13 @@ enum NullFileSystem {
     guard arguments.count == 4, let transport = MountOptions.Transport(rawValue: arguments[2]),
       let cache = MountOptions.Cache(rawValue: arguments[3])
     else {
-      fatalError("usage: NullFileSystem MOUNTPOINT auto|ring|device writeback|writethrough|none")
+      print("usage: NullFileSystem MOUNTPOINT auto|ring|device writeback|writethrough|none")
+      exit(2)
     }
     var options = MountOptions(cache: cache, sourceName: "null", transport: transport)
     options.responder = NullResponder(bypassesCache: cache == .none)
     try FileSystem().mount(at: FilePath(arguments[1]), options: options).waitUntilUnmounted()
   }
-}
-
-/// Opcodes of the protocol that it answers.
-private enum Opcode {
-  static let lookup: UInt32 = 1
-  static let forget: UInt32 = 2
-  static let getattr: UInt32 = 3
-  static let setattr: UInt32 = 4
-  static let symlink: UInt32 = 6
-  static let mknod: UInt32 = 8
-  static let mkdir: UInt32 = 9
-  static let unlink: UInt32 = 10
-  static let rmdir: UInt32 = 11
-  static let rename: UInt32 = 12
-  static let open: UInt32 = 14
-  static let read: UInt32 = 15
-  static let write: UInt32 = 16
-  static let release: UInt32 = 18
-  static let initialize: UInt32 = 26
-  static let readdir: UInt32 = 28
-  static let access: UInt32 = 34
-  static let create: UInt32 = 35
-  static let destroy: UInt32 = 38
-  static let notifyReply: UInt32 = 41
-  static let batchForget: UInt32 = 42
-  static let readdirplus: UInt32 = 44
-  static let rename2: UInt32 = 45
-  static let tmpfile: UInt32 = 51
 }
 
 /// Of a file it knows the number, which says of what kind it is, and the size, without which nothing could be read.
@@ -77,26 +50,29 @@ private final class NullResponder: Responder, @unchecked Sendable {
     memset(zeros, 0, Self.largestRead)
   }
 
-  func answer(to message: UnsafeRawBufferPointer) -> Answer? {
-    let header = message.loadUnaligned(as: fuse_in_header.self)
-    switch header.opcode {
-    case Opcode.lookup: return .error(.noSuchFileOrDirectory)
-    case Opcode.forget, Opcode.batchForget: return .silence
-    case Opcode.getattr: return attributes(of: header.nodeid)
-    case Opcode.setattr: return setAttributes(of: header.nodeid, message.argument())
-    case Opcode.mknod: return entry(Self.file)
-    case Opcode.mkdir: return entry(Self.directory)
-    case Opcode.symlink: return entry(Self.symbolicLink)
-    case Opcode.open where openFlags != 0: return Self.answer(fuse_open_out(fh: 0, open_flags: openFlags, padding: 0))
+  func answer(to message: Message) -> Answer? {
+    do throws(Errno) { return try answer(message) } catch { return .error(error) }
+  }
+
+  private func answer(_ message: Message) throws(Errno) -> Answer? {
+    switch Opcode(rawValue: message.header.opcode) {
+    case .lookup: .error(.noSuchFileOrDirectory)
+    case .forget, .batchForget: .silence
+    case .getattr: attributes(of: message.node)
+    case .setattr: setAttributes(of: message.node, try message.argument(fuse_setattr_in.self))
+    case .mknod: entry(Self.file)
+    case .mkdir: entry(Self.directory)
+    case .symlink: entry(Self.symbolicLink)
+    case .open where openFlags != 0: Self.answer(fuse_open_out(fh: 0, open_flags: openFlags, padding: 0))
     // Where OPEN is not served CREATE is not either: see spoolfs's own.
-    case Opcode.create where openFlags != 0: return opened()
-    case Opcode.tmpfile: return opened()
-    case Opcode.unlink, Opcode.rmdir, Opcode.rename, Opcode.rename2, Opcode.release, Opcode.access: return .success
-    case Opcode.readdir, Opcode.readdirplus: return .success
-    case Opcode.read: return read(from: header.nodeid, message.argument())
-    case Opcode.write: return write(to: header.nodeid, message.argument())
-    case Opcode.initialize, Opcode.destroy, Opcode.notifyReply: return nil
-    default: return .error(.noFunction)
+    case .create where openFlags != 0: opened()
+    case .tmpfile: opened()
+    case .unlink, .rmdir, .rename, .rename2, .release, .access: .success
+    case .readdir, .readdirplus: .success
+    case .read: read(from: message.node, try message.argument(fuse_read_in.self))
+    case .write: write(to: message.node, try message.argument(fuse_write_in.self))
+    case .initialize, .destroy, .notifyReply: nil
+    default: .error(.noFunction)
     }
   }
 
@@ -178,12 +154,5 @@ private final class NullResponder: Responder, @unchecked Sendable {
     let place = malloc(256)!
     pthread_setspecific(key, place)
     return place
-  }
-}
-
-extension UnsafeRawBufferPointer {
-  /// What follows the header.
-  fileprivate func argument<Value: BitwiseCopyable>() -> Value {
-    loadUnaligned(fromByteOffset: MemoryLayout<fuse_in_header>.size, as: Value.self)
   }
 }

@@ -1,7 +1,7 @@
 internal import CSpoolSystem
 
 /// The requests of the FUSE protocol. The kernel's header may be older than the kernel, so the numbers are here.
-enum Opcode: UInt32, CaseIterable {
+package enum Opcode: UInt32, CaseIterable {
   case lookup = 1
   case forget = 2
   case getattr = 3

@@ -1,7 +1,7 @@
 internal import CFuse
-internal import CSpoolSystem
+package import CSpoolSystem
 internal import Glibc
-internal import SystemPackage
+package import SystemPackage
 
 // How requests become operations of the tree: each is taken apart, given to the tree, and answered exactly once. What the
 // tree throws is the answer's errno.
@@ -39,9 +39,8 @@ func makeOperations(extendedAttributes: Bool) -> fuse_lowlevel_ops {
 
 extension Session {
   /// - Returns: whether the message has been answered.
-  func answerWithoutLibfuse(_ header: fuse_in_header, _ message: UnsafeMutableRawBufferPointer) -> Bool {
-    let message = Message(header, UnsafeRawBufferPointer(message))
-    switch Opcode(rawValue: header.opcode) {
+  func answerWithoutLibfuse(_ message: Message) -> Bool {
+    switch Opcode(rawValue: message.header.opcode) {
     case .lookup: serveLookup(message)
     case .forget: serveForget(message)
     case .batchForget: serveBatchForget(message)
@@ -70,8 +69,8 @@ extension Session {
 }
 
 /// A request as the kernel sent it.
-struct Message {
-  let header: fuse_in_header
+package struct Message {
+  package let header: fuse_in_header
   private let bytes: UnsafeRawBufferPointer
 
   init(_ header: fuse_in_header, _ bytes: UnsafeRawBufferPointer) {
@@ -80,7 +79,7 @@ struct Message {
   }
 
   /// The inode that it is about.
-  var node: UInt64 { header.nodeid }
+  package var node: UInt64 { header.nodeid }
 
   /// To be answered once.
   var reply: Reply { Reply(unique: header.unique) }
@@ -89,7 +88,7 @@ struct Message {
   ///
   /// - Throws: EINVAL where the message is too short for it.
   @inline(__always)
-  func argument<Value: BitwiseCopyable>(_ type: Value.Type) throws(Errno) -> Value {
+  package func argument<Value: BitwiseCopyable>(_ type: Value.Type) throws(Errno) -> Value {
     guard bytes.count >= MessageLayout.headerSize + MemoryLayout<Value>.size else { throw .invalidArgument }
     return bytes.loadUnaligned(fromByteOffset: MessageLayout.headerSize, as: type)
   }

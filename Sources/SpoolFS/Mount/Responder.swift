@@ -2,9 +2,8 @@ package import SystemPackage
 
 /// Answers the kernel's requests in place of the tree. What a transport costs by itself is measured with one that does nothing.
 package protocol Responder: AnyObject, Sendable {
-  /// - Parameter message: one request as it came, from its `fuse_in_header` on.
   /// - Returns: nil where libfuse and the tree are to answer.
-  func answer(to message: UnsafeRawBufferPointer) -> Answer?
+  func answer(to message: Message) -> Answer?
 }
 
 /// What follows the header of an answer, or what stands in its place.
@@ -18,9 +17,9 @@ package enum Answer {
 
 extension Session {
   /// - Returns: whether the message has been answered.
-  func answerWithResponder(_ unique: UInt64, _ message: UnsafeMutableRawBufferPointer) -> Bool {
-    guard let responder, let answer = responder.answer(to: UnsafeRawBufferPointer(message)) else { return false }
-    let reply = Reply(unique: unique)
+  func answerWithResponder(_ message: Message) -> Bool {
+    guard let responder, let answer = responder.answer(to: message) else { return false }
+    let reply = message.reply
     switch answer {
     case .silence: reply.none()
     case .error(let error): reply.error(error)

@@ -146,7 +146,8 @@ final class Session: @unchecked Sendable {
     worker.counters.count(header.opcode)
     worker.serving(message) {
       if header.opcode == Opcode.initialize.rawValue { negotiation.readOffer(message) }
-      if answerWithResponder(header.unique, message) || answerWithoutLibfuse(header, message) { return }
+      let request = Message(header, UnsafeRawBufferPointer(message))
+      if answerWithResponder(request) || answerWithoutLibfuse(request) { return }
       var buffer = fuse_buf()
       buffer.mem = message.baseAddress
       buffer.size = message.count
