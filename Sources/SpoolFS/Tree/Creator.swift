@@ -32,6 +32,8 @@ final class CommandNames: @unchecked Sendable {
   @exclusivity(unchecked) private var names: [String] = [""]
   @exclusivity(unchecked) private var numbers: [String: UInt32] = ["": 0]
   @exclusivity(unchecked) private var recent: [Int32: Recent] = [:]
+  /// Who made a file last: most often it makes the next one too.
+  @exclusivity(unchecked) private var last: (process: Int32, recent: Recent) = (0, Recent(command: 0, nanoseconds: 0))
 
   func name(_ command: UInt32) -> String {
     lock.withLock { names[Int(command)] }
@@ -41,7 +43,10 @@ final class CommandNames: @unchecked Sendable {
     guard process > 0 else { return .unknown }
     let now = coarseNanoseconds()
     let known: UInt32? = lock.withLock {
-      guard let entry = recent[process], now < entry.nanoseconds + Self.believedFor else { return nil }
+      guard let entry = process == last.process ? last.recent : recent[process],
+        now < entry.nanoseconds + Self.believedFor
+      else { return nil }
+      last = (process, entry)
       return entry.command
     }
     if let known { return Creator(process: process, command: known) }
@@ -49,7 +54,8 @@ final class CommandNames: @unchecked Sendable {
     return lock.withLock {
       let command = number(of: name)
       if recent.count >= Self.maximumRecent { recent.removeAll(keepingCapacity: true) }
-      recent[process] = Recent(command: command, nanoseconds: now)
+      last = (process, Recent(command: command, nanoseconds: now))
+      recent[process] = last.recent
       return Creator(process: process, command: command)
     }
   }

@@ -32,17 +32,21 @@ final class Directory {
   var isEmpty: Bool { count == 0 }
 
   /// - Complexity: O(1).
-  func find(_ name: UnsafeRawBufferPointer) -> Inode? {
-    guard count > 0, let place = place(of: name, hash: name.nameHash) else { return nil }
+  func find(_ name: NameKey) -> Inode? {
+    guard let place = place(of: name) else { return nil }
     return slots[Int(index[place]) - 1].entry?.inode
   }
+
+  /// The same, with no need for a hash where there are no names.
+  func find(_ name: UnsafeRawBufferPointer) -> Inode? { isEmpty ? nil : find(NameKey(name)) }
 
   /// Adds an entry whose name is not there yet.
   ///
   /// - Complexity: amortised O(1).
-  func insert(_ name: FileName, _ inode: Inode) {
+  ///
+  /// - Parameter hash: that of the name's key.
+  func insert(_ name: FileName, hash: UInt32, _ inode: Inode) {
     if (count + 1) * 4 > index.count * 3 { rebuild(capacity: count + 1) }
-    let hash = name.withBytes { $0.nameHash }
     slots.append(Slot(entry: Entry(name: name, inode: inode), cookie: nextCookie, hash: hash))
     nextCookie += 1
     count += 1
@@ -52,8 +56,8 @@ final class Directory {
   /// Points an existing entry to another inode. It keeps its cookie.
   ///
   /// - Returns: the inode it pointed to.
-  func replace(_ name: UnsafeRawBufferPointer, with inode: Inode) -> Inode? {
-    guard let place = place(of: name, hash: name.nameHash) else { return nil }
+  func replace(_ name: NameKey, with inode: Inode) -> Inode? {
+    guard let place = place(of: name) else { return nil }
     let slot = Int(index[place]) - 1
     guard let old = slots[slot].entry else { return nil }
     slots[slot].entry = Entry(name: old.name, inode: inode)
@@ -61,8 +65,8 @@ final class Directory {
   }
 
   /// - Complexity: amortised O(1).
-  func remove(_ name: UnsafeRawBufferPointer) -> Entry? {
-    guard count > 0, let place = place(of: name, hash: name.nameHash) else { return nil }
+  func remove(_ name: NameKey) -> Entry? {
+    guard let place = place(of: name) else { return nil }
     let slot = Int(index[place]) - 1
     let removed = slots[slot].entry
     slots[slot].entry = nil
@@ -115,12 +119,13 @@ final class Directory {
 
   private static let fewestPlaces = 8
 
-  private func place(of name: UnsafeRawBufferPointer, hash: UInt32) -> Int? {
+  private func place(of name: NameKey) -> Int? {
+    if count == 0 { return nil }
     let mask = index.count - 1
-    var place = Int(hash) & mask
+    var place = Int(name.hash) & mask
     while index[place] != 0 {
       let slot = Int(index[place]) - 1
-      if slots[slot].hash == hash, slots[slot].entry?.name.equals(name) == true { return place }
+      if slots[slot].hash == name.hash, slots[slot].entry?.name.equals(name.bytes) == true { return place }
       place = (place + 1) & mask
     }
     return nil

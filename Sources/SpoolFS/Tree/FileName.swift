@@ -52,11 +52,18 @@ extension UnsafeRawBufferPointer {
   func equals(_ text: StaticString) -> Bool {
     equals(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
+}
 
-  /// A hash seeded per process, so that nobody can prepare names that collide.
-  var nameHash: UInt32 {
+/// A name that is looked for in a directory, hashed once.
+struct NameKey {
+  let bytes: UnsafeRawBufferPointer
+  /// Seeded per process, so that nobody can prepare names that collide.
+  let hash: UInt32
+
+  init(_ bytes: UnsafeRawBufferPointer) {
+    self.bytes = bytes
     var hasher = Hasher()
-    hasher.combine(bytes: self)
-    return UInt32(truncatingIfNeeded: hasher.finalize())
+    hasher.combine(bytes: bytes)
+    hash = UInt32(truncatingIfNeeded: hasher.finalize())
   }
 }

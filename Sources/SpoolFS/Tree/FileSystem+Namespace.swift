@@ -132,7 +132,7 @@ extension FileSystem {
   ///
   /// - Throws: ENOENT, EISDIR, EPERM, EACCES.
   func unlink(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) {
-    try removeEntry(name, in: parent, by: caller) { directory, inode throws(Errno) in
+    try removeEntry(name, in: parent, by: caller) { directory, name, inode throws(Errno) in
       if inode.kind == .directory { throw .isDirectory }
       removeLocked(name, inode, from: parent, directory)
     }
@@ -144,7 +144,7 @@ extension FileSystem {
   func unlink(
     _ name: UnsafeRawBufferPointer, of inode: Inode, in parent: Inode, by caller: Caller
   ) throws(Errno) {
-    try removeEntry(name, in: parent, by: caller) { directory, found throws(Errno) in
+    try removeEntry(name, in: parent, by: caller) { directory, name, found throws(Errno) in
       if found !== inode { throw .noSuchFileOrDirectory }
       removeLocked(name, inode, from: parent, directory)
     }
@@ -154,7 +154,7 @@ extension FileSystem {
   ///
   /// - Throws: ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EACCES.
   func removeDirectory(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) {
-    try removeEntry(name, in: parent, by: caller) { directory, inode throws(Errno) in
+    try removeEntry(name, in: parent, by: caller) { directory, name, inode throws(Errno) in
       try inode.lock.withLock { () throws(Errno) in try markRemovedDirectoryLocked(inode) }
       _ = directory.remove(name)
       parent.linkCount -= 1
@@ -167,15 +167,16 @@ extension FileSystem {
   /// Finds what `name` points to, and runs `remove` on it with the directory locked.
   private func removeEntry(
     _ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller,
-    _ remove: (Directory, Inode) throws(Errno) -> Void
+    _ remove: (Directory, NameKey, Inode) throws(Errno) -> Void
   ) throws(Errno) {
     try checkNotReserved(name, in: parent)
+    let key = NameKey(name)
     let removed = try parent.lock.withLock { () throws(Errno) in
       let directory = try parent.directoryLocked()
       if name.count > FileName.maximumLength { throw .fileNameTooLong }
-      guard let inode = directory.find(name) else { throw .noSuchFileOrDirectory }
+      guard let inode = directory.find(key) else { throw .noSuchFileOrDirectory }
       try parent.checkRemovalLocked(of: inode, by: caller)
-      try remove(directory, inode)
+      try remove(directory, key, inode)
       return inode
     }
     announceEntry(name, in: parent, by: caller)
@@ -191,16 +192,17 @@ extension FileSystem {
   ) throws(Errno) -> Inode {
     if name.count > FileName.maximumLength { throw .fileNameTooLong }
     try checkNotReserved(name, in: parent)
+    let key = NameKey(name)
     let creator = commands.creator(caller.process)
     let (inode, isNew) = try waitingForReclaim { () throws(Errno) in
-      try addOnce(name, in: parent, by: caller, orUseExisting: orUseExisting, creator, make)
+      try addOnce(key, in: parent, by: caller, orUseExisting: orUseExisting, creator, make)
     }
     if isNew { announceEntry(name, in: parent, by: caller) }
     return inode
   }
 
   private func addOnce(
-    _ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller, orUseExisting: Bool, _ creator: Creator,
+    _ name: NameKey, in parent: Inode, by caller: Caller, orUseExisting: Bool, _ creator: Creator,
     _ make: (Birthplace) throws(Errno) -> Inode
   ) throws(Errno) -> (Inode, isNew: Bool) {
     try parent.lock.withLock { () throws(Errno) -> (Inode, isNew: Bool) in
@@ -214,8 +216,8 @@ extension FileSystem {
       try parent.checkAccessLocked([.write, .execute], by: caller)
       if parent.linkCount == .max { throw .tooManyLinks }
       let inode = try make(Birthplace(group: parent.group, mode: parent.mode, creator: creator))
-      let fileName = FileName.make(name)
-      directory.insert(fileName, inode)
+      let fileName = FileName.make(name.bytes)
+      directory.insert(fileName, hash: name.hash, inode)
       if inode.kind == .directory { parent.linkCount += 1 }
       noteName(fileName, of: inode, in: parent)
       parent.touchLocked()
@@ -226,12 +228,10 @@ extension FileSystem {
   /// Takes away an entry that is no directory.
   ///
   /// Preconditions: `parent.lock` is held and `name` points to `inode`.
-  func removeLocked(
-    _ name: UnsafeRawBufferPointer, _ inode: Inode, from parent: Inode, _ directory: Directory
-  ) {
+  func removeLocked(_ name: NameKey, _ inode: Inode, from parent: Inode, _ directory: Directory) {
     _ = directory.remove(name)
     inode.lock.withLock { dropLinkLocked(inode) }
-    dropName(name, of: inode, in: parent)
+    dropName(name.bytes, of: inode, in: parent)
     parent.touchLocked()
   }
 
@@ -299,7 +299,8 @@ extension FileSystem {
       guard let parent = reference.directory else { continue }
       parent.lock.withLock {
         guard let directory = try? parent.directoryLocked() else { return }
-        reference.name.withBytes { name in
+        reference.name.withBytes { bytes in
+          let name = NameKey(bytes)
           // Opened or renamed in the meantime: not ours to remove.
           guard directory.find(name) === inode, inode.lock.withLock({ inode.openCount == 0 }) else { return }
           removeLocked(name, inode, from: parent, directory)

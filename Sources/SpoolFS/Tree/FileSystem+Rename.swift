@@ -50,9 +50,9 @@ extension FileSystem {
 
   /// What a rename is about, with everything checked that does not depend on the kind of rename.
   private struct Move {
-    let name: UnsafeRawBufferPointer
+    let name: NameKey
     let parent: Inode
-    let newName: UnsafeRawBufferPointer
+    let newName: NameKey
     let newParent: Inode
     let directory: Directory
     let newDirectory: Directory
@@ -64,17 +64,17 @@ extension FileSystem {
       name: UnsafeRawBufferPointer, parent: Inode, newName: UnsafeRawBufferPointer, newParent: Inode,
       flags: RenameFlags, caller: Caller
     ) throws(Errno) {
-      self.name = name
+      self.name = NameKey(name)
       self.parent = parent
-      self.newName = newName
+      self.newName = NameKey(newName)
       self.newParent = newParent
       directory = try parent.directoryLocked()
       newDirectory = try newParent.directoryLocked()
       if name.count > FileName.maximumLength { throw .fileNameTooLong }
-      guard let source = directory.find(name) else { throw .noSuchFileOrDirectory }
+      guard let source = directory.find(self.name) else { throw .noSuchFileOrDirectory }
       if newName.count > FileName.maximumLength { throw .fileNameTooLong }
       self.source = source
-      target = newDirectory.find(newName)
+      target = newDirectory.find(self.newName)
       if flags.contains(.noReplace), target != nil { throw .fileExists }
       if flags.contains(.exchange), target == nil { throw .noSuchFileOrDirectory }
       if newParent.linkCount == 0 { throw .noSuchFileOrDirectory }
@@ -123,12 +123,12 @@ extension FileSystem {
           dropLinkLocked(target)
         }
       }
-      dropName(move.newName, of: target, in: move.newParent)
+      dropName(move.newName.bytes, of: target, in: move.newParent)
       _ = move.newDirectory.replace(move.newName, with: move.source)
       if movesDirectory { move.newParent.linkCount -= 1 }
     } else {
       if movesDirectory, move.newParent.linkCount == .max { throw .tooManyLinks }
-      move.newDirectory.insert(.make(move.newName), move.source)
+      move.newDirectory.insert(.make(move.newName.bytes), hash: move.newName.hash, move.source)
     }
     _ = move.directory.remove(move.name)
     if movesDirectory {
@@ -157,15 +157,14 @@ extension FileSystem {
 
   /// Gives a moved inode its new place.
   private func settle(
-    _ inode: Inode, from old: (name: UnsafeRawBufferPointer, parent: Inode),
-    to new: (name: UnsafeRawBufferPointer, parent: Inode)
+    _ inode: Inode, from old: (name: NameKey, parent: Inode), to new: (name: NameKey, parent: Inode)
   ) {
     inode.lock.withLock {
       if inode.kind == .directory, old.parent !== new.parent { inode.parent = new.parent }
       inode.changed = .now
     }
-    dropName(old.name, of: inode, in: old.parent)
-    noteName(.make(new.name), of: inode, in: new.parent)
+    dropName(old.name.bytes, of: inode, in: old.parent)
+    noteName(.make(new.name.bytes), of: inode, in: new.parent)
   }
 
   private func touchParents(_ move: Move) {

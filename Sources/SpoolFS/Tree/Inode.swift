@@ -56,7 +56,10 @@ final class Inode: @unchecked Sendable {
 
   /// The directory this directory lies in; kept after its removal. Read with the rename lock or `lock` held, written with
   /// both.
-  weak var parent: Inode?
+  ///
+  /// Parent and child hold each other until the entry goes, at the latest with the tree. Not weak: a weak reference makes
+  /// every retain of what it points to a slow one.
+  @exclusivity(unchecked) var parent: Inode?
 
   init(
     id: UInt64, kind: FileKind, mode: UInt32, user: UInt32, group: UInt32, payload: Payload, creator: Creator,
@@ -79,12 +82,24 @@ final class Inode: @unchecked Sendable {
   }
 
   deinit {
+    releaseParents()
     if isSnapshot { return }
     if isOrphan {
       payload = .special(device: 0)  // the space first: who waits for it looks at the number of orphans
       quota.orphanEnded()
     }
     quota.release()
+  }
+
+  /// Releases removed directories that only this one has held, one by one: a long chain of them must not end in a deep
+  /// recursion.
+  private func releaseParents() {
+    var next = parent
+    parent = nil
+    while isKnownUniquelyReferenced(&next), let last = next {
+      next = last.parent
+      last.parent = nil
+    }
   }
 
   /// Notes that the last name has gone, and that the space comes back when the last user goes.
