@@ -55,6 +55,17 @@ import Testing
     #expect(policy(after: [Self.flowing] + Array(repeating: twoClients, count: 100)).allowsIdle)
   }
 
+  @Test func aCrowdIsWhereSomebodyAlwaysWaits() {
+    #expect(!policy().isCrowded)
+    #expect(!policy(after: [Self.flowing]).isCrowded)
+    #expect(!policy(after: Array(repeating: Self.crowded, count: 3)).isCrowded)
+    #expect(policy(after: Array(repeating: Self.crowded, count: 4)).isCrowded)
+    #expect(!policy(after: Array(repeating: Self.crowded, count: 4) + [Self.flowing]).isCrowded)
+    var policy = policy(after: Array(repeating: Self.crowded, count: 4))
+    policy.begin()
+    #expect(!policy.isCrowded)
+  }
+
   @Test func aStallTakesItAwayAtOnceAndForLongerEachTime() throws {
     var policy = policy()
     var waits: [Int] = []

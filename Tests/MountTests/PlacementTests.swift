@@ -42,6 +42,16 @@ extension MountSuites {
       return result
     }
 
+    /// Runs `body` while more programs compute than there are processors. Programs, not threads: who computes is nothing
+    /// of the mount's or its caller's.
+    private static func whileProgramsCompute(_ body: () throws -> Void) throws {
+      let programs = try (0..<2 * sysconf(Int32(_SC_NPROCESSORS_ONLN))).map { _ in
+        try Process.run(URL(filePath: "/bin/sh"), arguments: ["-c", "while :; do :; done"])
+      }
+      defer { for program in programs { kill(program.processIdentifier, SIGKILL) } }
+      try body()
+    }
+
     private static func work(in mount: ServedMount, _ rounds: Int) throws {
       for round in 0..<rounds {
         try Host.create(mount("w\(round)"), [1])
@@ -111,15 +121,29 @@ extension MountSuites {
       try await onThread {
         let mount = try ServedMount(cache: .writethrough, transport: transport)
         defer { mount.end() }
-        // Programs, not threads: who computes is nothing of the mount's or its caller's.
-        let programs = try (0..<2 * sysconf(Int32(_SC_NPROCESSORS_ONLN))).map { _ in
-          try Process.run(URL(filePath: "/bin/sh"), arguments: ["-c", "while :; do :; done"])
+        try Self.whileProgramsCompute {
+          try eventually {
+            try (0..<20).allSatisfy { _ in
+              try Self.work(in: mount, 5)
+              return try Self.servers(of: mount.process).allSatisfy { host_policy($0.number) == host_policy_normal }
+            }
+          }
         }
-        defer { for program in programs { kill(program.processIdentifier, SIGKILL) } }
-        try eventually {
-          try (0..<20).allSatisfy { _ in
-            try Self.work(in: mount, 5)
-            return try Self.servers(of: mount.process).allSatisfy { host_policy($0.number) == host_policy_normal }
+      }
+    }
+
+    /// With no free processor to be moved to, a caller stays where it is, and so does who reads for it.
+    @Test(.enabled(if: geteuid() == 0 && sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1))
+    func inACrowdTheReaderGoesToItsCaller() async throws {
+      try await onThread {
+        let mount = try ServedMount(cache: .writethrough, transport: .device)
+        defer { mount.end() }
+        try Self.whileProgramsCompute {
+          try eventually {
+            try Self.work(in: mount, 50)
+            return try Self.servers(of: mount.process).contains {
+              host_policy($0.number) == host_policy_normal && host_processor_count($0.number) == 1
+            }
           }
         }
       }

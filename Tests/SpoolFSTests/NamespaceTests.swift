@@ -183,6 +183,39 @@ struct NamespaceTests {
     #expect(tree.inode(FileSystem.rootID) === tree.root)
   }
 
+  @Test("removed directories end with the last one below them, however many")
+  func deepRemovedDirectories() throws {
+    weak var top: Inode?
+    do {
+      let tree = try makeTree()
+      var chain = [tree.root]
+      for _ in 0..<50_000 { chain.append(try tree.makeDirectory("d", in: chain[chain.count - 1])) }
+      top = chain[1]
+      var deepest = chain.last
+      for parent in chain.dropLast().reversed() {
+        try tree.removeDirectory(FileSystem.bytes(of: "d"), in: parent, by: rootCaller)
+      }
+      chain = []
+      #expect(top != nil && deepest?.parent != nil)
+      deepest = nil
+      #expect(top == nil)
+    }
+  }
+
+  @Test("directories end with their tree")
+  func directoriesEnd() throws {
+    weak var root: Inode?
+    weak var inner: Inode?
+    do {
+      let tree = try makeTree()
+      try tree.createDirectory(at: "a/b", withIntermediateDirectories: true)
+      root = tree.root
+      inner = try tree.resolve("a/b", by: rootCaller)
+      #expect(root != nil && inner != nil)
+    }
+    #expect(root == nil && inner == nil)
+  }
+
   @Test("a tree 50,000 directories deep ends without a deep recursion")
   func deepTree() throws {
     var tree: FileSystem? = try makeTree()

@@ -33,8 +33,8 @@ final class DeviceTransport: Sendable {
   func start(_ session: Session, maximum: Int?) throws(Errno) {
     let pool = ReaderPool(device: device, first: first, maximum: maximum)
     try pool.start(session)
-    session.placement.start(readsDevice: true) { [session] readsAlone, stuck in
-      pool.adapt(readsAlone: readsAlone, stuck: stuck, session)
+    session.placement.start(readsDevice: true) { [session] callers, stuck in
+      pool.adapt(to: callers, stuck: stuck, session)
     }
   }
 

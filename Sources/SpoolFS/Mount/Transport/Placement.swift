@@ -4,6 +4,16 @@ import SpoolStorage
 internal import Synchronization
 internal import SystemPackage
 
+/// What the scheduler does with callers while they wait for their answers.
+enum Callers: UInt8, AtomicRepresentable {
+  /// It moves them to processors that are free.
+  case move
+  /// It leaves them where they are, as those who serve them have the idle policy.
+  case stay
+  /// It has no free processor to move them to.
+  case crowd
+}
+
 /// Watches the threads that serve requests, and gives them the scheduling policy that `PlacementPolicy` decides on.
 ///
 /// A thread of its own looks each millisecond while requests flow, or every two where a processor is to spare; when none come
@@ -35,6 +45,9 @@ final class Placement: @unchecked Sendable {
   private let watcher = Atomic<Int32>(0)
   /// The processor that it went to sleep on after its latest look; -1 once it has been sent away, or sleeps for long.
   private let watchedFrom = Atomic<Int32>(-1)
+
+  /// What was seen of late. Written by the thread that watches.
+  let callers = Atomic<Callers>(.move)
 
   private var policy = PlacementPolicy(processors: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
   private let load = RunnableThreads()
@@ -89,18 +102,18 @@ final class Placement: @unchecked Sendable {
   ///
   /// - Parameters:
   ///   - readsDevice: whether the serving threads read from the device.
-  ///   - adapt: called on the watching thread after each look: whether idle policy is allowed, and how many threads
-  ///     have been at one request since the look before.
-  func start(
-    readsDevice: Bool, _ adapt: @escaping @Sendable (_ allowsIdle: Bool, _ stuck: Int) -> Void = { _, _ in }
-  ) {
+  ///   - adapt: called on the watching thread after each look: what callers do, and how many threads have been at one
+  ///     request since the look before.
+  func start(readsDevice: Bool, _ adapt: @escaping @Sendable (_ callers: Callers, _ stuck: Int) -> Void = { _, _ in }) {
     self.readsDevice = readsDevice
     try? WorkerThread.start(named: "spoolfs/watch") { [self] in
       watcher.store(spool_thread_id(), ordering: .relaxed)
       while !hasStopped.load(ordering: .acquiring) {
         sleepUntilNextLook()
         let stuck = look()
-        adapt(policy.allowsIdle && Self.canReturn, stuck)
+        let callers: Callers = policy.allowsIdle && Self.canReturn ? .stay : policy.isCrowded ? .crowd : .move
+        self.callers.store(callers, ordering: .relaxed)
+        adapt(callers, stuck)
         watchedFrom.store(spool_current_processor(), ordering: .relaxed)
       }
     }

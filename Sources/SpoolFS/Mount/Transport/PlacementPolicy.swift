@@ -80,6 +80,9 @@ struct PlacementPolicy {
     if isQuiet || !hasRoom { allowsIdle = false }
   }
 
+  /// Whether of late somebody always had to wait for a processor.
+  var isCrowded: Bool { runnable.max() != .max && !hasRoom }
+
   /// Whether at least once of late nobody had to wait for a processor.
   private var hasRoom: Bool { runnable.min() <= processors }
 }

@@ -9,7 +9,7 @@ internal import SystemPackage
 /// alone, from the processor of its caller. When requests overlap, more do, up to one for each processor. A reader that is
 /// at one request for long does not count: the others must not wait for it.
 final class ReaderPool: @unchecked Sendable {
-  // @unchecked: `lock` protects the variables.
+  // @unchecked: `lock` protects the variables, except where one says otherwise.
 
   /// Readers beyond one for each processor: as many requests may wait for a disk or a lock at a time.
   private static let spare = 32
@@ -33,6 +33,13 @@ final class ReaderPool: @unchecked Sendable {
   /// Readers that are at a request which somebody waits for.
   private let busy = Atomic<Int>(0)
   private let overlaps = Overlaps()
+
+  /// Whether enough requests have overlapped in a crowd since the last look.
+  private let hasOverlapped = Atomic<Bool>(false)
+  /// Looks since then. Belongs to the thread that watches.
+  private var looksWithoutOverlap = 0
+  /// In a crowd clients come in turns, each for some milliseconds: so many looks without an overlap show that there is one.
+  private static let calmLooks = 128
 
   /// - Parameters:
   ///   - first: the one that has talked to the kernel already.
@@ -97,14 +104,14 @@ final class ReaderPool: @unchecked Sendable {
         isWaitedFor = reader.isWaitedFor
         if isWaitedFor {
           let isFirst = busy.add(1, ordering: .relaxed).oldValue == 0
-          if thread.hasIdlePolicy.load(ordering: .relaxed) { notice(reader, isFirst: isFirst) }
+          notice(reader, isFirst: isFirst, placement.callers.load(ordering: .relaxed))
         }
       } ends: {
         if isWaitedFor { busy.subtract(1, ordering: .relaxed) }
         placement.requestEnds(thread)
       }
       if failure != nil { return end() }
-      if thread.hasIdlePolicy.load(ordering: .relaxed) {
+      if readsNearCaller(placement) {
         reader.followCaller(thread) { isFree($0, for: thread) }
       } else {
         reader.stayAnywhere(thread)
@@ -112,15 +119,28 @@ final class ReaderPool: @unchecked Sendable {
     }
   }
 
+  /// Where a caller stays on its processor its reader goes there too. Several readers in a crowd run wherever there is room:
+  /// each could get the other's request.
+  private func readsNearCaller(_ placement: Placement) -> Bool {
+    switch placement.callers.load(ordering: .relaxed) {
+    case .move: false
+    case .stay: true
+    case .crowd: extra.load(ordering: .relaxed) == 0
+    }
+  }
+
   /// Sees whether requests overlap, when `reader` has taken one.
   ///
   /// - Parameter isFirst: whether no other reader is at one.
-  private func notice(_ reader: DeviceReader, isFirst: Bool) {
+  @inline(__always)
+  private func notice(_ reader: DeviceReader, isFirst: Bool, _ callers: Callers) {
+    if callers == .move { return }
     let extra = extra.load(ordering: .relaxed)
     switch overlaps.note(overlapping: reader.meetsOthers() || (extra > 0 && !isFirst)) {
     case .undecided: break
-    case .oneReader: if extra > 0 { self.extra.store(0, ordering: .relaxed) }
+    case .oneReader: if extra > 0, callers == .stay { self.extra.store(0, ordering: .relaxed) }
     case .moreReaders:
+      if callers == .crowd { hasOverlapped.store(true, ordering: .relaxed) }
       if extra < processors - 1,
         self.extra.compareExchange(expected: extra, desired: extra + 1, ordering: .relaxed).exchanged
       {
@@ -170,12 +190,13 @@ final class ReaderPool: @unchecked Sendable {
 
   /// Adapts to what was seen of the readers, on the thread that watches them.
   ///
-  /// - Parameters:
-  ///   - readsAlone: whether one reader should read, from its caller's processor.
-  ///   - stuck: readers that have been at one request for long.
-  func adapt(readsAlone: Bool, stuck: Int, _ session: Session) {
-    if !readsAlone { extra.store(0, ordering: .relaxed) }
-    wanted.store((readsAlone ? 1 : max(2, processors)) + stuck, ordering: .relaxed)
+  /// - Parameter stuck: readers that have been at one request for long.
+  func adapt(to callers: Callers, stuck: Int, _ session: Session) {
+    looksWithoutOverlap = hasOverlapped.exchange(false, ordering: .relaxed) ? 0 : looksWithoutOverlap + 1
+    if callers == .move || (callers == .crowd && looksWithoutOverlap == Self.calmLooks) {
+      extra.store(0, ordering: .relaxed)
+    }
+    wanted.store((callers == .move ? max(2, processors) : 1) + stuck, ordering: .relaxed)
     releaseReaders()
     while let reader = makeReader() {
       guard session.workerStarts(reader) else { return }
