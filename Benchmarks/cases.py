@@ -83,11 +83,12 @@ def measures(*cases):
 NEED_CONTENT = {"list", "readdir", "readdir-again"}
 
 
-def run_client(place, materials, operation, clients=1, bytes_=None):
+def run_client(place, materials, operation, clients=1, bytes_=None, options=()):
     """Seconds for an operation, or bytes per second: the slowest client's, with its requests."""
     if place.setting.kind == "null" and operation in NEED_CONTENT:
         raise Unsupported
-    taken, output = place.run(materials.client, "-c", clients, operation, place.directory, *([bytes_] if bytes_ else []))
+    taken, output = place.run(
+        materials.client, "-c", clients, *options, operation, place.directory, *([bytes_] if bytes_ else []))
     if "unsupported" in output:
         raise Unsupported
     lines = [line.split() for line in output.splitlines()]
@@ -95,13 +96,15 @@ def run_client(place, materials, operation, clients=1, bytes_=None):
     sample = Counted(min(figures) if bytes_ else max(figures))
     if runs and taken.requests is not None:
         sample.requests = taken.requests / runs
+    if runs and taken.daemon is not None:
+        sample.daemon = taken.daemon / runs
     return sample
 
 
-def _operation(name, unit, about, operation=None, clients=1):
+def _operation(name, unit, about, operation=None, clients=1, options=()):
     @measures(Case(name, unit, about, "micro"))
     def sample(place, materials):
-        return run_client(place, materials, operation or name, clients)
+        return run_client(place, materials, operation or name, clients, options=options)
 
 
 def _stream(name, about):
@@ -136,16 +139,12 @@ for _name, _about in [
 ]:
     _operation(_name, "µs", _about)
 
-for _name, _about in [
-    ("write", "new file in pieces of 1 MiB"),
-    ("write-sync", "the same with fsync"),
-    ("read", "file read for the first time, in pieces of 1 MiB"),
-    ("read-direct", "the same with O_DIRECT"),
-    ("reread", "file read again, from the page cache where there is one"),
-]:
-    _stream(_name, _about)
-
 _operation("cycle-2", "µs", "cycle, by two clients at once", "cycle", clients=2)
+
+#: As many programs that compute as there are processors.
+BUSY = ("-b", len(os.sched_getaffinity(0)))
+_operation("cycle-busy", "µs", "cycle, while a program computes on each processor", "cycle", options=BUSY)
+_operation("lookup-busy-99", "µs", "lookup, meanwhile: 99 of 100 are at least as fast", "lookup", options=(*BUSY, "-p", 99))
 
 
 @measures(Case("idle", "ms/s", "processor time of the daemon while nothing happens", "micro", baseline=None))
@@ -156,3 +155,13 @@ def idle(place, materials):
     before, start = place.daemon_seconds, time.monotonic()
     time.sleep(0.3 if materials.quick else 2)
     return (place.daemon_seconds - before) / (time.monotonic() - start)
+
+
+for _name, _about in [
+    ("write", "new file in pieces of 1 MiB"),
+    ("write-sync", "the same with fsync"),
+    ("read", "file read for the first time, in pieces of 1 MiB"),
+    ("read-direct", "the same with O_DIRECT"),
+    ("reread", "file read again, from the page cache where there is one"),
+]:
+    _stream(_name, _about)

@@ -1,19 +1,22 @@
 // The small operations of scripts/bench, timed in C because an interpreter takes longer than they do.
 //
-//   client [-c CLIENTS] OPERATION DIRECTORY [BYTES]
+//   client [-c CLIENTS] [-b PROGRAMS] [-p PERCENTILE] OPERATION DIRECTORY [BYTES]
 //
 // prints what one operation takes in seconds and how often it was done in all, or for a stream of BYTES the bytes per
 // second and 0; "unsupported" where the filesystem cannot do it. Works in a directory of its own, which it removes. With
-// several CLIENTS, as many processes do the same at once and each prints its line.
+// several CLIENTS, as many processes do the same at once and each prints its line. Meanwhile PROGRAMS others compute. With
+// a PERCENTILE it prints that of single operations, instead of the median of what they take in batches.
 
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -294,6 +297,22 @@ static struct figure seconds_per(const struct operation *operation) {
   return (struct figure){samples[batches / 2], warm_up + (long)batches * operation->count};
 }
 
+// That percentile of what one operation takes.
+static struct figure percentile_of(const struct operation *operation, double percentile) {
+  enum { runs = 4000 };
+  static double samples[runs];
+  operation->set_up();
+  for (int i = 0; i < runs / 10; i++) operation->run();
+  for (int i = 0; i < runs; i++) {
+    double start = now();
+    operation->run();
+    samples[i] = now() - start;
+  }
+  operation->tear_down();
+  qsort(samples, runs, sizeof *samples, ascending);
+  return (struct figure){samples[(int)(percentile / 100 * (runs - 1))], runs + runs / 10};
+}
+
 // MARK: Streams
 
 static double stream_out(int sync) {
@@ -349,11 +368,14 @@ static double rate_of(const char *name) {
 
 // MARK: Running
 
+static double percentile;
+
 static struct figure measure(const char *name) {
   for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
     if (strcmp(name, streams[i]) == 0) return (struct figure){rate_of(name), 0};
   for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
-    if (strcmp(name, operations[i].name) == 0) return seconds_per(&operations[i]);
+    if (strcmp(name, operations[i].name) == 0)
+      return percentile > 0 ? percentile_of(&operations[i], percentile) : seconds_per(&operations[i]);
   fprintf(stderr, "client: no operation called %s\n", name);
   exit(2);
 }
@@ -374,15 +396,42 @@ static void run_client(const char *name, const char *directory) {
   printf("%.9g %ld\n", figure.value, figure.runs);
 }
 
-int main(int count, char **arguments) {
-  int clients = 1;
-  if (count > 3 && strcmp(arguments[1], "-c") == 0) {
-    clients = atoi(arguments[2]);
-    count -= 2;
-    arguments += 2;
+static volatile unsigned long sum;
+
+enum { most_busy = 256 };
+static pid_t busy[most_busy];
+static int busy_count;
+
+// Programs that compute until `end_busy`, or until this one ends in some other way.
+static void keep_busy(int programs) {
+  while (busy_count < programs && busy_count < most_busy) {
+    busy[busy_count] = checked(fork(), "fork");
+    if (busy[busy_count++] == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      for (;;) sum++;
+    }
   }
+}
+
+static void end_busy(void) {
+  for (int i = 0; i < busy_count; i++) {
+    kill(busy[i], SIGKILL);
+    waitpid(busy[i], NULL, 0);
+  }
+}
+
+int main(int count, char **arguments) {
+  int clients = 1, option;
+  while ((option = getopt(count, arguments, "+c:b:p:")) != -1) switch (option) {
+      case 'c': clients = atoi(optarg); break;
+      case 'b': keep_busy(atoi(optarg)); break;
+      case 'p': percentile = atof(optarg); break;
+      default: count = 0;
+    }
+  arguments += optind - 1;
+  count -= optind - 1;
   if (count < 3) {
-    fputs("usage: client [-c CLIENTS] OPERATION DIRECTORY [BYTES]\n", stderr);
+    fputs("usage: client [-c CLIENTS] [-b PROGRAMS] [-p PERCENTILE] OPERATION DIRECTORY [BYTES]\n", stderr);
     return 2;
   }
   if (count > 3) size_of_file = atol(arguments[3]) / megabyte * megabyte;
@@ -394,7 +443,11 @@ int main(int count, char **arguments) {
       return 0;
     }
   run_client(arguments[1], arguments[2]);
+  end_busy();
   int status, failed = 0;
-  while (wait(&status) > 0) failed |= status != 0;
+  for (int i = 1; i < clients; i++) {
+    wait(&status);
+    failed |= status != 0;
+  }
   return failed;
 }

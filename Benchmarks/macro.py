@@ -118,7 +118,7 @@ def _script(name, place, count):
     """A function of scripts.py, which says itself how many seconds it took."""
     taken, output = place.run(sys.executable, "-B", "-I", HERE / "scripts.py", name, place.directory, count)
     seconds = Counted(output)
-    seconds.requests = taken.requests
+    seconds.requests, seconds.daemon = taken.requests, taken.daemon
     return seconds
 
 
@@ -127,21 +127,18 @@ def sqlite(place, materials):
     return _script("sqlite", place, materials.some(200_000))
 
 
-@program(("namedtemp", "3,000 of Python's NamedTemporaryFile"))
+@program(("namedtemp", "3,000 of Python's NamedTemporaryFile"), needs_content=False)
 def named_temporary_files(place, materials):
     return _script("named_temporary_files", place, materials.some(3_000))
 
 
-@program(("copy", "cp of 150 MB, and reading the copy"))
+@program(("copy", "cp of 150 MB, and reading the copy"), needs_content=False)
 def copy(place, materials):
     target = place.directory / "copy"
     written, _ = place.run("cp", materials.large_file, target)
     read, _ = place.run("dd", f"if={target}", "of=/dev/null", "bs=128k", "status=none")
     target.unlink()
-    both = Counted(written + read)
-    if written.requests is not None:
-        both.requests = written.requests + read.requests
-    return both
+    return Counted.sum(written, read)
 
 
 @program(("gcc", "gcc -save-temps of 24 small files with many headers, temporary files and all"))

@@ -1,6 +1,6 @@
 """How the places of scripts/bench are called, and what a name asks of spoolfs.
 
-    [run|mount|null]-[ring|device|auto]-[writeback|writethrough|nocache]
+    [run|mount]-[null]-[ring|device|auto]-[writeback|writethrough|nocache]
 
 in this order, one word or more. What a name leaves out is left to spoolfs's own default, but for the session: without
 `run` it is a mount, whose daemon runs in another session than the programs. `null` is a filesystem that does nothing, over
@@ -54,11 +54,11 @@ def parse(name):
     def take(words):
         return left.pop(0) if left and left[0] in words else None
 
+    session = take(SESSIONS) or "mount"
     kind = take(("null",)) or "spoolfs"
-    session = "mount" if kind == "null" else take(SESSIONS) or "mount"
     setting = Setting(name, kind, session, take(TRANSPORTS), take(CACHES))
     if left:
-        raise ValueError(f"no place called {name}: names are tmpfs, disk, or [run|mount|null]-[{'|'.join(TRANSPORTS)}]-"
+        raise ValueError(f"no place called {name}: names are tmpfs, disk, or [run|mount]-[null]-[{'|'.join(TRANSPORTS)}]-"
                          f"[{'|'.join(CACHES)}]")
     if kind == "null" and setting.transport not in ("ring", "device"):
         raise ValueError(f"{name}: null needs a transport, ring or device")

@@ -1,6 +1,7 @@
 """The directories that scripts/bench compares: spoolfs in several ways, and others beside it."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -27,9 +28,18 @@ class CaseFailed(Exception):
 
 
 class Counted(float):
-    """A sample that knows how many requests it took; None where nobody counts."""
+    """A sample that knows how many requests it took, and how many seconds the daemon computed; None where nobody counts."""
 
     requests = None
+    daemon = None
+
+    @staticmethod
+    def sum(*samples):
+        whole = Counted(sum(samples))
+        for name in ("requests", "daemon"):
+            values = [getattr(sample, name) for sample in samples]
+            setattr(whole, name, None if None in values else sum(values))
+        return whole
 
 
 class Place:
@@ -57,13 +67,15 @@ class Place:
 
     def run(self, *command):
         """Runs a command, which must succeed; returns the seconds it took, with its requests, and what it wrote."""
-        before = self.counted_requests()
+        before, computed = self.counted_requests(), self.daemon_user_seconds
         self._agent.stdin.write(json.dumps({"command": [str(word) for word in command]}) + "\n")
         self._agent.stdin.flush()
         answer = self._answer()
         if answer["status"] != 0:
             raise CaseFailed(f"{command[0]}: {(answer['errors'].splitlines() or ['no message'])[0]}")
         seconds = Counted(answer["seconds"])
+        if computed is not None:
+            seconds.daemon = self.daemon_user_seconds - computed
         if before is not None:
             seconds.requests = self.counted_requests() - before
         return seconds, answer["output"]
@@ -103,6 +115,14 @@ class Place:
         files = [file for process in self.daemons for file in pathlib.Path(f"/proc/{process}/task").glob("*/schedstat")]
         return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
+    @property
+    def daemon_user_seconds(self):
+        """Processor time that the daemons have used outside of the kernel, in its ticks; None where there is none."""
+        if not self.daemons:
+            return None
+        statuses = (pathlib.Path(f"/proc/{process}/stat").read_text() for process in self.daemons)
+        return sum(int(status.rpartition(")")[2].split()[11]) for status in statuses) / os.sysconf("SC_CLK_TCK")
+
     def daemon_memory(self, field="VmRSS"):
         """A line of the daemons' /proc/PID/status, in bytes."""
         total = 0
@@ -113,6 +133,7 @@ class Place:
         return total
 
 
+@functools.cache
 def built(product):
     """The executable of a product, after a release build that brings it up to date."""
     root = HERE.parent
@@ -202,12 +223,12 @@ class Places(contextlib.ExitStack):
 
     def add_memfs(self, name, source, options=()):
         """libfuse's example of a memory filesystem, compiled from `source`, in its default configuration."""
-        program = self.scratch / "memfs_program"
-        flags = subprocess.run(
-            ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True
-        ).stdout.split()
-        subprocess.run(["c++", "-std=c++20", "-O2", "-w", source, "-o", program, *flags], check=True)
-        self.callback(program.unlink)
+        program = self.scratch.parent / "memfs_program"
+        if not program.exists():
+            flags = subprocess.run(
+                ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True
+            ).stdout.split()
+            subprocess.run(["c++", "-std=c++20", "-O2", "-w", source, "-o", program, *flags], check=True)
         directory = self._fresh(name)
         return self._serve(Setting(name, "memfs"), directory, program, "-f", *options, directory)
 
@@ -219,9 +240,10 @@ class Places(contextlib.ExitStack):
             return self._serve(setting, directory, built("NullFileSystem"), directory, setting.transport or "auto", cache)
 
     def _serve(self, setting, directory, program, *arguments):
-        """A place that a program in the foreground serves, in a session of its own, as a daemon would be."""
+        """A place that a program in the foreground serves, in a session of its own as a daemon would be, but under `run`."""
         others = processes_of(program)
-        daemon = subprocess.Popen(["setsid", "--wait", program, *arguments], cwd="/")
+        session = [] if setting.session == "run" else ["setsid", "--wait"]
+        daemon = subprocess.Popen([*session, program, *arguments], cwd="/")
         self.callback(daemon.wait)
         self._unmount_at_exit(directory, "umount" if os.geteuid() == 0 else "fusermount3", *(
             [] if os.geteuid() == 0 else ["-u"]))

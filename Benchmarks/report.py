@@ -6,7 +6,7 @@ from cases import SUITES
 from results import UNITS
 
 #: Cases that are hardly more than requests, with little data.
-REQUESTS = ["cycle", "tmpfile", "unlinked", "rename", "mkdir", "append-100", "append-4k", "write-4k"]
+REQUESTS = ["cycle", "cycle-2", "cycle-busy", "tmpfile", "unlinked", "rename", "mkdir", "append-100", "append-4k", "write-4k"]
 
 
 def text(results):
@@ -65,40 +65,43 @@ def _growth(results):
     return "time for one at the largest size, in times that at the smallest\n" + aligned([["", *results.places], *rows])
 
 
-def null_time(results, case, place):
-    """What an operation would take if the filesystem did nothing: what it takes on the null filesystem of the same
-    transport and cache, if that was measured; else tmpfs's time, and a round trip for each request.
-
-    A round trip is `lookup` less what it takes on tmpfs. Its answer is an error without content and the tree finds
-    nothing, so hardly anything but the transport is in it.
-    """
+def null_place(results, place):
+    """The null filesystem with the same session, transport and cache; None if there was none."""
     setting = results.setting(place)
     for other in results.settings:
-        if other.kind == "null" and setting.session == "mount" and (
-                (other.transport, other.effective_cache) == (setting.transport, setting.effective_cache)):
-            if (time := results.median(case, other.name)) is not None:
-                return time
-    requests = results.requests.get(case, {}).get(place)
-    times = [results.median("lookup", place), results.median("lookup", "tmpfs"), results.median(case, "tmpfs")]
-    if requests is None or None in times:
-        return None
-    return times[2] + requests * (times[0] - times[1])
+        if other.kind == "null" and (other.session, other.transport, other.effective_cache) == (
+                setting.session, setting.transport, setting.effective_cache):
+            return other.name
+    return None
 
 
 def _transport(results):
+    """Of what is hardly more than requests, and of programs: how near it is to what the transport alone takes.
+
+    Two answers: how many times as long it takes as on the null filesystem beside it, and how much less it would take if the
+    daemon computed nothing.
+    """
     rows = []
     for case in results.cases:
         if case.name not in REQUESTS and case.suite != "macro":
             continue
         for place, requests in results.requests.get(case.name, {}).items():
-            limit, measured = null_time(results, case.name, place), results.median(case.name, place)
-            if limit is not None and measured is not None and requests >= 0.9:
-                rows.append([case.name, place, f"{requests:.{0 if requests > 100 else 1}f}", shown(case.unit, limit),
-                             shown(case.unit, measured), f"{measured / limit:.2f}"])
+            measured = results.median(case.name, place)
+            if measured is None or requests < 0.9:
+                continue
+            null = null_place(results, place)
+            ratio = null and results.ratio(case.name, place, case.name, null)
+            daemon = results.daemon_time(case.name, place)
+            rows.append([
+                case.name, place, f"{requests:.{0 if requests > 100 else 1}f}", shown(case.unit, measured),
+                shown(case.unit, null and results.median(case.name, null)), f"{ratio:.2f}" if ratio else "-",
+                shown(case.unit, daemon), "-" if daemon is None else f"{daemon / measured:.0%}"])
     if not rows:
         return None
-    about = "requests of an operation, and what it would take if they did nothing: the limit of the transport\n"
-    return about + aligned([["", "place", "requests", "limit", "measured", "ratio"], *rows], left=2)
+    about = ("requests of an operation; what it takes on a filesystem that does nothing over the same transport, and how "
+             "many\ntimes as long as that it takes; what of it the daemon computes, outside of the kernel\n")
+    head = ["", "place", "requests", "measured", "null", "ratio", "daemon", "part"]
+    return about + aligned([head, *rows], left=2)
 
 
 def _marks(results):

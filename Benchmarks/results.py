@@ -24,6 +24,8 @@ class Results:
     settings: list
     samples: dict = dataclasses.field(default_factory=dict)
     requests: dict = dataclasses.field(default_factory=dict)
+    #: Seconds that the daemon computed for a sample, not those in the kernel: {case name: {place name: [seconds]}}.
+    daemon: dict = dataclasses.field(default_factory=dict)
 
     @property
     def places(self):
@@ -41,6 +43,13 @@ class Results:
         values += [None] * (turn - len(values)) + [None if sample is None else float(sample)]
         if (requests := getattr(sample, "requests", None)) is not None:
             self.requests.setdefault(case.name, {})[place] = requests
+        if (daemon := getattr(sample, "daemon", None)) is not None:
+            self.daemon.setdefault(case.name, {}).setdefault(place, []).append(daemon)
+
+    def daemon_time(self, case, place):
+        """What the daemon computed for a sample, on average, since the kernel counts in ticks; None where unknown."""
+        values = self.daemon.get(case, {}).get(place)
+        return statistics.fmean(values) if values else None
 
     def of(self, case, place):
         return self.samples.get(case, {}).get(place, [])
@@ -87,6 +96,7 @@ def document(results, arguments):
             "median": {place: results.median(case.name, place) for place in places},
             "ratio": {place: results.cost(case, place) for place in places},
             "requests": results.requests.get(case.name, {}),
+            "daemon": results.daemon.get(case.name, {}),
         }
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -118,6 +128,8 @@ def merged(documents):
                 for number, value in enumerate(values):
                     results.add(case, place, start + number, value)
             results.requests.setdefault(name, {}).update(measured["requests"])
+            for place, values in measured["daemon"].items():
+                results.daemon.setdefault(name, {}).setdefault(place, []).extend(values)
     return results
 
 
