@@ -132,6 +132,48 @@ extension MountSuites {
       }
     }
 
+    private static let withoutNice = ["/usr/bin/setpriv", "--bounding-set=-sys_nice"]
+
+    /// How often the threads of that name have run.
+    private static func runs(of name: String, in mount: ServedMount) throws -> Int {
+      try consumption(of: mount.process).filter { $0.key.name == name }.reduce(0) { $0 + (Int($1.value[1]) ?? 0) }
+    }
+
+    /// Who may not take the idle policy away from a thread again has one thread keep it, beside those that never get it.
+    @Test(.enabled(if: geteuid() == 0)) func withoutTheRightToReturnOneReaderIsIdleForGood() async throws {
+      try await onThread {
+        let mount = try ServedMount(cache: .writethrough, transport: .device, wrapper: Self.withoutNice)
+        defer { mount.end() }
+        try eventually {
+          let before = try Self.runs(of: "spoolfs/idle", in: mount)
+          try Self.work(in: mount, 50)
+          return try Self.runs(of: "spoolfs/idle", in: mount) > before + 50
+        }
+        for thread in try Self.threads(of: mount.process) {
+          #expect((host_policy(thread.number) == host_policy_idle) == (thread.name == "spoolfs/idle"), "\(thread.name)")
+        }
+      }
+    }
+
+    /// It would be the last to run there, so nobody may wait for it.
+    @Test(.enabled(if: geteuid() == 0)) func inACrowdTheReaderThatIsIdleForGoodDoesNotRead() async throws {
+      try await onThread {
+        let mount = try ServedMount(cache: .writethrough, transport: .device, wrapper: Self.withoutNice)
+        defer { mount.end() }
+        try eventually {
+          try Self.work(in: mount, 50)
+          return try Self.runs(of: "spoolfs/idle", in: mount) > 50
+        }
+        try Self.whileProgramsCompute {
+          try eventually {
+            let before = try Self.runs(of: "spoolfs/idle", in: mount)
+            try Self.work(in: mount, 200)
+            return try Self.runs(of: "spoolfs/idle", in: mount) == before
+          }
+        }
+      }
+    }
+
     /// With no free processor to be moved to, a caller stays where it is, and so does who reads for it.
     @Test(.enabled(if: geteuid() == 0 && sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1))
     func inACrowdTheReaderGoesToItsCaller() async throws {

@@ -1,6 +1,9 @@
 // What it takes to say where and when threads run. All of it is for _GNU_SOURCE, and the CPU_ macros are not imported.
 #pragma once
 
+// eventfd(2), not blocking, closed on exec.
+int spool_eventfd(void);
+
 // gettid(2).
 int spool_thread_id(void);
 

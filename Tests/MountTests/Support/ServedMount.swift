@@ -12,21 +12,26 @@ final class ServedMount: Sendable {
   let path: String
   private let server: Process
 
+  /// - Parameter wrapper: a program and arguments that runs the server in its own place, such as setpriv(1).
   init(
-    _ storage: SpoolConfiguration = .init(), cache: MountOptions.Cache, transport: MountOptions.Transport = .device
+    _ storage: SpoolConfiguration = .init(), cache: MountOptions.Cache, transport: MountOptions.Transport = .device,
+    wrapper: [String] = []
   ) throws {
     path = try MountedTree.makeMountPoint()
     server = Process()
-    server.executableURL = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+    let program = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
       .appendingPathComponent("MountTestServer")
+    let command = wrapper + [program.path]
+    server.executableURL = URL(fileURLWithPath: command[0])
     let threshold =
       switch storage.threshold {
       case .bytes(let bytes): String(bytes)
       default: "unlimited"
       }
-    server.arguments = [
-      path, cache.rawValue, threshold, storage.memoryBudget.map { String($0) } ?? "default", transport.rawValue,
-    ]
+    server.arguments =
+      command.dropFirst() + [
+        path, cache.rawValue, threshold, storage.memoryBudget.map { String($0) } ?? "default", transport.rawValue,
+      ]
     let (input, output) = (Pipe(), Pipe())
     server.standardInput = input
     server.standardOutput = output

@@ -14,6 +14,12 @@ final class DeviceReader: Worker, @unchecked Sendable {
   /// Begins so that the data of a WRITE is page-aligned.
   private let receiveBuffer: UnsafeMutableRawBufferPointer
 
+  /// Whether it has the idle policy for good, and so must never be the only one that could take a request: it does not block
+  /// in read(2), from where nobody could call it away.
+  let isAlwaysIdle: Bool
+  /// An eventfd(2) that calls it away.
+  private let call: Int32
+
   /// Whether it is not to read, for as long as others do. `ReaderPool` changes it, and signals `released`.
   let isParked = Atomic<Bool>(false)
   let released = EventCount()
@@ -25,11 +31,28 @@ final class DeviceReader: Worker, @unchecked Sendable {
   private var pause = 0
   private var lastCaller: UInt32 = 0
 
-  init(device: Int32, sharesDevice: Bool) {
-    let maximumWrite = Negotiation.maximumWrite
+  convenience init(device: Int32, sharesDevice: Bool) {
     let clone = sharesDevice ? nil : Self.clone(of: device)
-    self.device = clone ?? device
-    ownsDevice = clone != nil
+    self.init(device: clone ?? device, ownsDevice: clone != nil, call: -1)
+  }
+
+  /// One that always has the idle policy; nil where it could have no channel of its own.
+  convenience init?(alwaysIdleOn device: Int32) {
+    guard let clone = Self.clone(of: device, Int32(O_NONBLOCK)) else { return nil }
+    let call = spool_eventfd()
+    if call < 0 {
+      close(clone)
+      return nil
+    }
+    self.init(device: clone, ownsDevice: true, call: call)
+  }
+
+  private init(device: Int32, ownsDevice: Bool, call: Int32) {
+    let maximumWrite = Negotiation.maximumWrite
+    self.device = device
+    self.ownsDevice = ownsDevice
+    self.call = call
+    isAlwaysIdle = call >= 0
     let page = Int(getpagesize())
     pages = PageBuffer.allocate(page + maximumWrite + page)
     receiveBuffer = UnsafeMutableRawBufferPointer(
@@ -39,14 +62,15 @@ final class DeviceReader: Worker, @unchecked Sendable {
 
   deinit {
     if ownsDevice { close(device) }
+    if call >= 0 { close(call) }
     PageBuffer.deallocate(replyBuffer)
     PageBuffer.deallocate(pages)
   }
 
   /// A channel of its own keeps readers from meeting at the kernel's list of requests under way. Without permission to
   /// open /dev/fuse (fusermount3 opens it for us) the readers share one.
-  private static func clone(of device: Int32) -> Int32? {
-    let clone = spool_openat(AT_FDCWD, "/dev/fuse", O_RDWR | O_CLOEXEC, 0)
+  private static func clone(of device: Int32, _ flags: Int32 = 0) -> Int32? {
+    let clone = spool_openat(AT_FDCWD, "/dev/fuse", O_RDWR | O_CLOEXEC | flags, 0)
     if clone < 0 { return nil }
     if spool_fuse_clone(clone, device) == 0 { return clone }
     close(clone)
@@ -63,6 +87,7 @@ final class DeviceReader: Worker, @unchecked Sendable {
   /// - Returns: nil, or why there will be no more: ENODEV after an unmount.
   @inline(__always)
   func serveOne(_ session: Session, begins: () -> Void = {}, ends: () -> Void = {}) -> Errno? {
+    if isAlwaysIdle, !waitForRequest() { return nil }
     let count = Glibc.read(device, receiveBuffer.baseAddress, receiveBuffer.count)
     if count >= MessageLayout.headerSize {
       pause = Self.time - answerTime
@@ -78,6 +103,26 @@ final class DeviceReader: Worker, @unchecked Sendable {
     case EINTR, EAGAIN, ENOENT: return nil
     case let code: return Errno(rawValue: code)
     }
+  }
+
+  /// - Returns: whether to read; false when it was called away.
+  private func waitForRequest() -> Bool {
+    var files = (
+      pollfd(fd: device, events: Int16(POLLIN), revents: 0), pollfd(fd: call, events: Int16(POLLIN), revents: 0)
+    )
+    let count = withUnsafeMutableBytes(of: &files) { poll($0.assumingMemoryBound(to: pollfd.self).baseAddress, 2, -1) }
+    if count <= 0 { return false }
+    if files.1.revents != 0 {
+      var calls: UInt64 = 0
+      _ = Glibc.read(call, &calls, MemoryLayout.size(ofValue: calls))
+    }
+    return files.0.revents != 0
+  }
+
+  /// Calls it away from waiting for a request, if it does. Only for one that always has the idle policy.
+  func callAway() {
+    var once: UInt64 = 1
+    _ = Glibc.write(call, &once, MemoryLayout.size(ofValue: once))
   }
 
   /// What is in the buffer: the last request.

@@ -20,7 +20,7 @@ enum Callers: UInt8, AtomicRepresentable {
 /// it sleeps until the next one. All serving threads have the normal policy then. Only it changes policies, and it has the
 /// normal one, so that a thread which waits behind others can always be helped.
 final class Placement: @unchecked Sendable {
-  // @unchecked: `lock` protects `threads`; `policy` and `load` belong to the thread that watches.
+  // @unchecked: `lock` protects `threads`; `policy`, `load` and `servesIdly` belong to the thread that watches.
 
   private static let interval = Duration.milliseconds(1)
   /// Nanoseconds.
@@ -51,6 +51,8 @@ final class Placement: @unchecked Sendable {
 
   private var policy = PlacementPolicy(processors: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
   private let load = RunnableThreads()
+  /// Whether threads with the idle policy are to serve.
+  private var servesIdly = false
 
   /// - Parameter device: the mounted /dev/fuse.
   init(device: Int32) { self.device = device }
@@ -59,9 +61,11 @@ final class Placement: @unchecked Sendable {
 
   /// Watches the calling thread while `body` runs.
   ///
-  /// - Parameter processor: where it runs; nil where it goes to its callers by itself.
-  func watching(on processor: Int32? = nil, _ body: (ServingThread) -> Void) {
-    let thread = ServingThread(fixedProcessor: processor)
+  /// - Parameters:
+  ///   - processor: where it runs; nil where it goes to its callers by itself.
+  ///   - isAlwaysIdle: whether it has the idle policy, and keeps it.
+  func watching(on processor: Int32? = nil, isAlwaysIdle: Bool = false, _ body: (ServingThread) -> Void) {
+    let thread = ServingThread(fixedProcessor: processor, isAlwaysIdle: isAlwaysIdle)
     lock.withLock { threads.append(thread) }
     body(thread)
     // Its number may soon be somebody else's.
@@ -111,7 +115,7 @@ final class Placement: @unchecked Sendable {
       while !hasStopped.load(ordering: .acquiring) {
         sleepUntilNextLook()
         let stuck = look()
-        let callers: Callers = policy.allowsIdle && Self.canReturn ? .stay : policy.isCrowded ? .crowd : .move
+        let callers: Callers = servesIdly ? .stay : policy.isCrowded ? .crowd : .move
         self.callers.store(callers, ordering: .relaxed)
         adapt(callers, stuck)
         watchedFrom.store(spool_current_processor(), ordering: .relaxed)
@@ -158,7 +162,12 @@ final class Placement: @unchecked Sendable {
         PlacementPolicy.Sample(
           requests: threads.reduce(0) { $0 + Int($1.watch.progress) }, isStalled: threads.contains(where: wasStalled),
           runnable: runnable, servers: threads.reduce(0) { $0 + ($1.watch.progress > 0 ? 1 : 0) }))
-      for thread in threads { thread.setIdlePolicy(deserves(thread)) }
+      servesIdly = policy.allowsIdle && (Self.canReturn || threads.contains(where: \.isAlwaysIdle))
+      for thread in threads {
+        thread.setIdlePolicy(deserves(thread))
+        // Others take over what it has not taken.
+        if thread.isAlwaysIdle, thread.watch.wasHelped { servesIdly = false }
+      }
       return threads.reduce(0) { $0 + ($1.watch.isStuck ? 1 : 0) }
     }
   }
@@ -172,7 +181,7 @@ final class Placement: @unchecked Sendable {
 
   private func deserves(_ thread: ServingThread) -> Bool {
     thread.watch.wasHelped = false
-    guard policy.allowsIdle, Self.canReturn else { return false }
+    guard policy.allowsIdle, Self.canReturn || thread.isAlwaysIdle else { return false }
     if thread.watch.progress > 0 { return true }
     guard thread.hasIdlePolicy.load(ordering: .relaxed) else { return false }
     // One that nobody needs is not looked at for ever.
@@ -197,9 +206,9 @@ final class Placement: @unchecked Sendable {
 
   // MARK: - The system
 
-  /// Whether a thread of this process may go back from SCHED_IDLE: with CAP_SYS_NICE or RLIMIT_NICE. Where it may not,
-  /// none gets there.
-  private static let canReturn: Bool = {
+  /// Whether a thread of this process may go back from SCHED_IDLE: with CAP_SYS_NICE or RLIMIT_NICE. Where it may not, only
+  /// one gets there that others can stand in for.
+  static let canReturn: Bool = {
     final class Trial: Sendable {
       let succeeded = Atomic<Bool>(false)
       let isDone = Atomic<Bool>(false)

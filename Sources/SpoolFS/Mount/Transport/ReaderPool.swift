@@ -1,3 +1,4 @@
+internal import CSpoolSystem
 internal import Glibc
 import SpoolStorage
 internal import Synchronization
@@ -8,6 +9,9 @@ internal import SystemPackage
 /// The kernel wakes the reader that has waited longest, on whatever processor. So while one reader is enough, it reads
 /// alone, from the processor of its caller. When requests overlap, more do, up to one for each processor. A reader that is
 /// at one request for long does not count: the others must not wait for it.
+///
+/// To be near its caller a reader needs the idle policy. Where a thread could not be taken back from that, one has it for
+/// good: it reads while the others are parked, and they read while it should not.
 final class ReaderPool: @unchecked Sendable {
   // @unchecked: `lock` protects the variables, except where one says otherwise.
 
@@ -16,6 +20,11 @@ final class ReaderPool: @unchecked Sendable {
 
   private let device: Int32
   private let processors: Int
+
+  /// The reader that always has the idle policy.
+  private let idleReader: DeviceReader?
+  /// Whether it is to read.
+  private let wantsIdleReader = Atomic<Bool>(false)
 
   private let lock = Lock()
   private var maximum: Int
@@ -48,6 +57,7 @@ final class ReaderPool: @unchecked Sendable {
     self.device = device
     processors = Processors.allowed.count
     self.maximum = max(1, maximum ?? processors + Self.spare)
+    idleReader = Placement.canReturn || maximum != nil ? nil : DeviceReader(alwaysIdleOn: device)
     readers = [first]
     wanted = Atomic(max(2, processors))
     parked.reserveCapacity(self.maximum)
@@ -73,6 +83,27 @@ final class ReaderPool: @unchecked Sendable {
       }
     }
     if let failure, active.load(ordering: .relaxed) == 0 { throw failure }
+    startIdleReader(session)
+  }
+
+  /// Without it the others go on as before.
+  private func startIdleReader(_ session: Session) {
+    guard let idleReader, session.workerStarts(idleReader) else { return }
+    do throws(Errno) {
+      try WorkerThread.start(named: "spoolfs/idle") { [self] in
+        idleReader.withThread {
+          if spool_set_idle_policy(0, 1) == 0 {
+            session.placement.watching(isAlwaysIdle: true) { thread in
+              lock.withLock { homes.append(thread) }
+              run(idleReader, thread, session)
+            }
+          }
+        }
+        session.workerEnded()
+      }
+    } catch {
+      session.workerEnded()
+    }
   }
 
   private func startThread(of reader: DeviceReader, _ number: Int, _ session: Session) throws(Errno) {
@@ -97,7 +128,7 @@ final class ReaderPool: @unchecked Sendable {
   private func run(_ reader: DeviceReader, _ thread: ServingThread, _ session: Session) {
     let placement = session.placement
     while true {
-      if mayPark { park(reader, thread) }
+      if mayPark(reader) { park(reader, thread) }
       var isWaitedFor = false
       let failure = reader.serveOne(session) {
         placement.requestBegins(thread)
@@ -159,15 +190,19 @@ final class ReaderPool: @unchecked Sendable {
   /// How many are to read now.
   private var target: Int { wanted.load(ordering: .relaxed) + extra.load(ordering: .relaxed) }
 
-  private var mayPark: Bool { active.load(ordering: .relaxed) > target }
+  private func mayPark(_ reader: DeviceReader) -> Bool {
+    reader.isAlwaysIdle ? !wantsIdleReader.load(ordering: .relaxed) : active.load(ordering: .relaxed) > target
+  }
 
   private func park(_ reader: DeviceReader, _ thread: ServingThread) {
     // Not to keep the others from its processor.
     reader.stayAnywhere(thread)
     lock.withLock {
-      guard !hasEnded, mayPark else { return }
-      active.subtract(1, ordering: .relaxed)
-      parked.append(reader)
+      guard !hasEnded, mayPark(reader) else { return }
+      if !reader.isAlwaysIdle {
+        active.subtract(1, ordering: .relaxed)
+        parked.append(reader)
+      }
       reader.isParked.store(true, ordering: .relaxed)
     }
     while true {
@@ -182,10 +217,17 @@ final class ReaderPool: @unchecked Sendable {
     lock.withLock {
       while hasEnded || active.load(ordering: .relaxed) < target, let reader = parked.popLast() {
         active.add(1, ordering: .relaxed)
-        reader.isParked.store(false, ordering: .releasing)
-        reader.released.signal()
+        release(reader)
       }
+      if let idleReader, hasEnded || wantsIdleReader.load(ordering: .relaxed) { release(idleReader) }
     }
+  }
+
+  /// Preconditions: `lock` held.
+  private func release(_ reader: DeviceReader) {
+    if !reader.isParked.load(ordering: .relaxed) { return }
+    reader.isParked.store(false, ordering: .releasing)
+    reader.released.signal()
   }
 
   /// Adapts to what was seen of the readers, on the thread that watches them.
@@ -196,8 +238,12 @@ final class ReaderPool: @unchecked Sendable {
     if callers == .move || (callers == .crowd && looksWithoutOverlap == Self.calmLooks) {
       extra.store(0, ordering: .relaxed)
     }
-    wanted.store((callers == .move ? max(2, processors) : 1) + stuck, ordering: .relaxed)
+    let usesIdleReader = idleReader != nil && callers == .stay
+    let usual = callers == .move ? max(2, processors) : usesIdleReader ? 0 : 1
+    wanted.store(usual + stuck, ordering: .relaxed)
+    let usedIdleReader = wantsIdleReader.exchange(usesIdleReader, ordering: .relaxed)
     releaseReaders()
+    if usedIdleReader, !usesIdleReader { idleReader?.callAway() }
     while let reader = makeReader() {
       guard session.workerStarts(reader) else { return }
       do throws(Errno) {

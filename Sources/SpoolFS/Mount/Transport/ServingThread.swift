@@ -33,15 +33,19 @@ final class ServingThread: @unchecked Sendable {
   /// The processor that it has bound itself to while it has the idle policy; -1 for none.
   let home = Atomic<Int32>(-1)
   var watch = Watch()
+  /// Whether it has given itself the idle policy for good, since this process could not take it away.
+  let isAlwaysIdle: Bool
   /// The processor whose callers it serves whatever its policy; nil where it goes to them.
   private let fixedProcessor: Int32?
   /// Its /proc/PID/task/N/stat, once it was needed.
   private var status: Int32 = -1
 
   /// The calling thread.
-  init(fixedProcessor: Int32? = nil) {
+  init(fixedProcessor: Int32? = nil, isAlwaysIdle: Bool = false) {
     number = spool_thread_id()
     self.fixedProcessor = fixedProcessor
+    self.isAlwaysIdle = isAlwaysIdle
+    hasIdlePolicy.store(isAlwaysIdle, ordering: .relaxed)
   }
 
   deinit { if status >= 0 { close(status) } }
@@ -61,8 +65,17 @@ final class ServingThread: @unchecked Sendable {
     watch.wasBusy = busy
   }
 
-  /// Gives it SCHED_IDLE, or the normal policy and leave to run anywhere.
+  /// Gives it SCHED_IDLE, or the normal policy and leave to run anywhere. One that always has the idle policy is only sent
+  /// away from where it does not get to run.
   func setIdlePolicy(_ isIdle: Bool) {
+    if isAlwaysIdle {
+      let processor = home.load(ordering: .relaxed)
+      if !isIdle, processor >= 0 {
+        home.store(-1, ordering: .relaxed)
+        Processors.allowed.keep(number, from: processor)
+      }
+      return
+    }
     if hasIdlePolicy.load(ordering: .relaxed) == isIdle { return }
     if spool_set_idle_policy(number, isIdle ? 1 : 0) == 0 { hasIdlePolicy.store(isIdle, ordering: .relaxed) }
     if !isIdle, home.load(ordering: .relaxed) >= 0 { leaveHome(number) }
