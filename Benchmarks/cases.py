@@ -96,8 +96,6 @@ def run_client(place, materials, operation, clients=1, bytes_=None, options=()):
     sample = Counted(min(figures) if bytes_ else max(figures))
     if runs and taken.requests is not None:
         sample.requests = taken.requests / runs
-    if runs and taken.daemon is not None:
-        sample.daemon = taken.daemon / runs
     return sample
 
 

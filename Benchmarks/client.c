@@ -443,11 +443,11 @@ int main(int count, char **arguments) {
       return 0;
     }
   run_client(arguments[1], arguments[2]);
-  end_busy();
   int status, failed = 0;
   for (int i = 1; i < clients; i++) {
     wait(&status);
     failed |= status != 0;
   }
+  end_busy();
   return failed;
 }

@@ -1,6 +1,7 @@
 """The directories that scripts/bench compares: spoolfs in several ways, and others beside it."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -120,7 +121,10 @@ class Place:
         """Processor time that the daemons have used outside of the kernel, in its ticks; None where there is none."""
         if not self.daemons:
             return None
-        statuses = (pathlib.Path(f"/proc/{process}/stat").read_text() for process in self.daemons)
+        try:
+            statuses = [pathlib.Path(f"/proc/{process}/stat").read_text() for process in self.daemons]
+        except OSError as error:
+            raise CaseFailed(f"the daemon has gone: {error}") from None
         return sum(int(status.rpartition(")")[2].split()[11]) for status in statuses) / os.sysconf("SC_CLK_TCK")
 
     def daemon_memory(self, field="VmRSS"):
@@ -183,6 +187,8 @@ class Places(contextlib.ExitStack):
 
     def add(self, setting, spoolfs, options):
         """A place by its name's meaning. `options` are for spoolfs."""
+        # The place's own: what was found of one says nothing of the next.
+        setting = dataclasses.replace(setting)
         if setting.kind == "tmpfs":
             return self.add_tmpfs()
         if setting.kind == "disk":

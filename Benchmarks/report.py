@@ -76,11 +76,8 @@ def null_place(results, place):
 
 
 def _transport(results):
-    """Of what is hardly more than requests, and of programs: how near it is to what the transport alone takes.
-
-    Two answers: how many times as long it takes as on the null filesystem beside it, and how much less it would take if the
-    daemon computed nothing.
-    """
+    """Of what is hardly more than requests, and of programs: how near it is to what the transport alone takes, and what of it
+    the daemons compute. Each is left out where nothing of it was measured."""
     rows = []
     for case in results.cases:
         if case.name not in REQUESTS and case.suite != "macro":
@@ -92,16 +89,16 @@ def _transport(results):
             null = null_place(results, place)
             ratio = null and results.ratio(case.name, place, case.name, null)
             daemon = results.daemon_time(case.name, place)
-            rows.append([
-                case.name, place, f"{requests:.{0 if requests > 100 else 1}f}", shown(case.unit, measured),
-                shown(case.unit, null and results.median(case.name, null)), f"{ratio:.2f}" if ratio else "-",
-                shown(case.unit, daemon), "-" if daemon is None else f"{daemon / measured:.0%}"])
+            rows.append([case.name, place, f"{requests:.{0 if requests > 100 else 1}f}", shown(case.unit, measured),
+                         shown(case.unit, ratio and results.median(case.name, null)), f"{ratio:.2f}" if ratio else "-",
+                         shown(case.unit, daemon)])
     if not rows:
         return None
-    about = ("requests of an operation; what it takes on a filesystem that does nothing over the same transport, and how "
-             "many\ntimes as long as that it takes; what of it the daemon computes, outside of the kernel\n")
-    head = ["", "place", "requests", "measured", "null", "ratio", "daemon", "part"]
-    return about + aligned([head, *rows], left=2)
+    about = ("requests of an operation; on a filesystem that does nothing, over the same transport, and in how many times "
+             "that\nit is done; processor time of the daemon's threads outside of the kernel, of programs\n")
+    rows = [["", "place", "requests", "measured", "null", "ratio", "daemon"], *rows]
+    kept = [column for column in zip(*rows) if set(column[1:]) != {"-"}]
+    return about + aligned([list(row) for row in zip(*kept)], left=2)
 
 
 def _marks(results):

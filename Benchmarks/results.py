@@ -31,6 +31,10 @@ class Results:
     def places(self):
         return [setting.name for setting in self.settings]
 
+    def add_settings(self, settings):
+        """Adds those of places that are not known yet."""
+        self.settings += [setting for setting in settings if setting.name not in self.places]
+
     def setting(self, place):
         return next(setting for setting in self.settings if setting.name == place)
 
@@ -116,9 +120,7 @@ def merged(documents):
     """The results of several runs: the rounds of a case follow each other, each beside what was measured with it."""
     results = Results([], [])
     for part in documents:
-        for place in part["places"]:
-            if place["name"] not in results.places:
-                results.settings.append(Setting(**place))
+        results.add_settings(Setting(**place) for place in part["places"])
         for name, measured in part["cases"].items():
             if results.case(name) is None:
                 results.cases.append(Case(name, *(measured[field] for field in ("unit", "about", "suite", "baseline"))))
@@ -128,7 +130,7 @@ def merged(documents):
                 for number, value in enumerate(values):
                     results.add(case, place, start + number, value)
             results.requests.setdefault(name, {}).update(measured["requests"])
-            for place, values in measured["daemon"].items():
+            for place, values in measured.get("daemon", {}).items():
                 results.daemon.setdefault(name, {}).setdefault(place, []).extend(values)
     return results
 

@@ -75,6 +75,14 @@ final class Spiller: Sendable {
     if !isStocking.load(ordering: .relaxed), !isStocking.exchange(true, ordering: .relaxed) { startAndWake() }
   }
 
+  /// Starts the thread before it is needed.
+  ///
+  /// - Returns: whether there is one.
+  func prepare() -> Bool {
+    if !isStarted.load(ordering: .acquiring) { start() }
+    return isStarted.load(ordering: .acquiring)
+  }
+
   private func startAndWake() {
     if !isStarted.load(ordering: .acquiring) { start() }
     event.signal()

@@ -109,6 +109,12 @@ public final class SpoolStore: Sendable {
     spareBuffer.destroy()
   }
 
+  /// Starts the thread that spills, trims and stocks before it is needed, where it is not to inherit from the one that first
+  /// needs it.
+  ///
+  /// - Returns: whether there is one.
+  package func startThread() -> Bool { spiller.prepare() }
+
   /// What the files of a store use at one moment. Reading it takes no lock.
   public struct Usage: Sendable, Equatable {
     /// Bytes of memory that files hold: whole chunks of 64 KiB, or the exact buffers of small files.

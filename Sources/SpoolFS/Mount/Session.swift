@@ -198,6 +198,11 @@ final class Session: @unchecked Sendable {
     }
   }
 
+  /// Registers one that nobody waits for when the session ends.
+  func helperStarts(_ worker: Worker) {
+    stateLock.withLock { workers.append(worker) }
+  }
+
   /// The last worker to end closes the session: there will be no more requests.
   func workerEnded() {
     let isLast = stateLock.withLock {

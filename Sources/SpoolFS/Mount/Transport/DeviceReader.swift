@@ -17,6 +17,8 @@ final class DeviceReader: Worker, @unchecked Sendable {
   /// Whether it has the idle policy for good, and so must never be the only one that could take a request: it does not block
   /// in read(2), from where nobody could call it away.
   let isAlwaysIdle: Bool
+  /// Whether it should read now, if it has the idle policy for good. `ReaderPool` changes it, and calls it away.
+  let isWanted = Atomic<Bool>(false)
   /// An eventfd(2) that calls it away.
   private let call: Int32
 
@@ -105,7 +107,7 @@ final class DeviceReader: Worker, @unchecked Sendable {
     }
   }
 
-  /// - Returns: whether to read; false when it was called away.
+  /// - Returns: whether to read.
   private func waitForRequest() -> Bool {
     var files = (
       pollfd(fd: device, events: Int16(POLLIN), revents: 0), pollfd(fd: call, events: Int16(POLLIN), revents: 0)
@@ -116,7 +118,8 @@ final class DeviceReader: Worker, @unchecked Sendable {
       var calls: UInt64 = 0
       _ = Glibc.read(call, &calls, MemoryLayout.size(ofValue: calls))
     }
-    return files.0.revents != 0
+    // The end is for everybody (POLLERR); what waits may be for the others, as they are to read now.
+    return files.0.revents & ~Int16(POLLIN) != 0 || (files.0.revents != 0 && isWanted.load(ordering: .relaxed))
   }
 
   /// Calls it away from waiting for a request, if it does. Only for one that always has the idle policy.

@@ -18,7 +18,8 @@ enum Callers: UInt8, AtomicRepresentable {
 ///
 /// A thread of its own looks each millisecond while requests flow, or every two where a processor is to spare; when none come
 /// it sleeps until the next one. All serving threads have the normal policy then. Only it changes policies, and it has the
-/// normal one, so that a thread which waits behind others can always be helped.
+/// normal one, so that a thread which waits behind others can be helped. (A reader that has the idle policy for good cannot:
+/// the others read instead of it.)
 final class Placement: @unchecked Sendable {
   // @unchecked: `lock` protects `threads`; `policy`, `load` and `servesIdly` belong to the thread that watches.
 
@@ -160,15 +161,15 @@ final class Placement: @unchecked Sendable {
       for thread in threads { thread.look() }
       policy.take(
         PlacementPolicy.Sample(
-          requests: threads.reduce(0) { $0 + Int($1.watch.progress) }, isStalled: threads.contains(where: wasStalled),
-          runnable: runnable, servers: threads.reduce(0) { $0 + ($1.watch.progress > 0 ? 1 : 0) }))
+          requests: threads.reduce(0) { $0 + Int($1.watch.progress) },
+          isStalled: threads.contains { wasStalled($0) || isStarving($0) }, runnable: runnable,
+          servers: threads.reduce(0) {
+            $0 + ($1.watch.progress > 0 && $1.hasIdlePolicy.load(ordering: .relaxed) ? 1 : 0)
+          }
+        ))
       servesIdly = policy.allowsIdle && (Self.canReturn || threads.contains(where: \.isAlwaysIdle))
-      for thread in threads {
-        thread.setIdlePolicy(deserves(thread))
-        // Others take over what it has not taken.
-        if thread.isAlwaysIdle, thread.watch.wasHelped { servesIdly = false }
-      }
-      return threads.reduce(0) { $0 + ($1.watch.isStuck ? 1 : 0) }
+      for thread in threads { thread.setIdlePolicy(deserves(thread)) }
+      return threads.reduce(0) { $0 + ($1.watch.isStuck && (servesIdly || !$1.isAlwaysIdle) ? 1 : 0) }
     }
   }
 
@@ -181,7 +182,8 @@ final class Placement: @unchecked Sendable {
 
   private func deserves(_ thread: ServingThread) -> Bool {
     thread.watch.wasHelped = false
-    guard policy.allowsIdle, Self.canReturn || thread.isAlwaysIdle else { return false }
+    if thread.isAlwaysIdle { return servesIdly }
+    guard policy.allowsIdle, Self.canReturn else { return false }
     if thread.watch.progress > 0 { return true }
     guard thread.hasIdlePolicy.load(ordering: .relaxed) else { return false }
     // One that nobody needs is not looked at for ever.
@@ -195,6 +197,13 @@ final class Placement: @unchecked Sendable {
     }
     // It may have been displaced when it had just read a request.
     return thread.watch.quietLooks < 2
+  }
+
+  /// Whether a thread that cannot be helped was to answer a request and did not get to run. That it could run at all then shows
+  /// that it was not at a disk, say.
+  private func isStarving(_ thread: ServingThread) -> Bool {
+    thread.isAlwaysIdle && servesIdly && thread.watch.progress == 0 && thread.isRunnable()
+      && (thread.isBusy.load(ordering: .relaxed) || mayHaveWaitingRequests())
   }
 
   /// Whether a thread that was helped had waited for a processor indeed. Else the processor was taken from all of us, as

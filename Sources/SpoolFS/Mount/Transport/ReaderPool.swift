@@ -23,8 +23,6 @@ final class ReaderPool: @unchecked Sendable {
 
   /// The reader that always has the idle policy.
   private let idleReader: DeviceReader?
-  /// Whether it is to read.
-  private let wantsIdleReader = Atomic<Bool>(false)
 
   private let lock = Lock()
   private var maximum: Int
@@ -45,10 +43,11 @@ final class ReaderPool: @unchecked Sendable {
 
   /// Whether enough requests have overlapped in a crowd since the last look.
   private let hasOverlapped = Atomic<Bool>(false)
-  /// Looks since then. Belongs to the thread that watches.
+  /// Looks since then, in a crowd. Belongs to the thread that watches, as does `callersBefore`.
   private var looksWithoutOverlap = 0
+  private var callersBefore = Callers.move
   /// In a crowd clients come in turns, each for some milliseconds: so many looks without an overlap show that there is one.
-  private static let calmLooks = 128
+  private static let calmLooks = 32
 
   /// - Parameters:
   ///   - first: the one that has talked to the kernel already.
@@ -88,7 +87,9 @@ final class ReaderPool: @unchecked Sendable {
 
   /// Without it the others go on as before.
   private func startIdleReader(_ session: Session) {
-    guard let idleReader, session.workerStarts(idleReader) else { return }
+    // A thread that is started by one with the policy has it too: nobody may have to wait for that.
+    guard let idleReader, session.files.store.startThread() else { return }
+    session.helperStarts(idleReader)
     do throws(Errno) {
       try WorkerThread.start(named: "spoolfs/idle") { [self] in
         idleReader.withThread {
@@ -99,10 +100,9 @@ final class ReaderPool: @unchecked Sendable {
             }
           }
         }
-        session.workerEnded()
       }
     } catch {
-      session.workerEnded()
+      // Placement knows of no such thread, so nobody waits for it.
     }
   }
 
@@ -130,8 +130,10 @@ final class ReaderPool: @unchecked Sendable {
     while true {
       if mayPark(reader) { park(reader, thread) }
       var isWaitedFor = false
+      var hasServed = false
       let failure = reader.serveOne(session) {
         placement.requestBegins(thread)
+        hasServed = true
         isWaitedFor = reader.isWaitedFor
         if isWaitedFor {
           let isFirst = busy.add(1, ordering: .relaxed).oldValue == 0
@@ -142,7 +144,8 @@ final class ReaderPool: @unchecked Sendable {
         placement.requestEnds(thread)
       }
       if failure != nil { return end() }
-      if readsNearCaller(placement) {
+      if !hasServed { continue }
+      if readsNearCaller(thread, placement) {
         reader.followCaller(thread) { isFree($0, for: thread) }
       } else {
         reader.stayAnywhere(thread)
@@ -152,10 +155,10 @@ final class ReaderPool: @unchecked Sendable {
 
   /// Where a caller stays on its processor its reader goes there too. Several readers in a crowd run wherever there is room:
   /// each could get the other's request.
-  private func readsNearCaller(_ placement: Placement) -> Bool {
+  private func readsNearCaller(_ thread: ServingThread, _ placement: Placement) -> Bool {
     switch placement.callers.load(ordering: .relaxed) {
     case .move: false
-    case .stay: true
+    case .stay: thread.hasIdlePolicy.load(ordering: .relaxed)
     case .crowd: extra.load(ordering: .relaxed) == 0
     }
   }
@@ -191,7 +194,7 @@ final class ReaderPool: @unchecked Sendable {
   private var target: Int { wanted.load(ordering: .relaxed) + extra.load(ordering: .relaxed) }
 
   private func mayPark(_ reader: DeviceReader) -> Bool {
-    reader.isAlwaysIdle ? !wantsIdleReader.load(ordering: .relaxed) : active.load(ordering: .relaxed) > target
+    reader.isAlwaysIdle ? !reader.isWanted.load(ordering: .relaxed) : active.load(ordering: .relaxed) > target
   }
 
   private func park(_ reader: DeviceReader, _ thread: ServingThread) {
@@ -207,9 +210,11 @@ final class ReaderPool: @unchecked Sendable {
     }
     while true {
       let seen = reader.released.current()
-      if !reader.isParked.load(ordering: .acquiring) { return }
+      if !reader.isParked.load(ordering: .acquiring) { break }
       reader.released.wait(after: seen)
     }
+    // It may have been sent away from where it did not get to run.
+    if reader.isAlwaysIdle { thread.leaveHome(0) }
   }
 
   /// Lets as many read as should.
@@ -219,7 +224,7 @@ final class ReaderPool: @unchecked Sendable {
         active.add(1, ordering: .relaxed)
         release(reader)
       }
-      if let idleReader, hasEnded || wantsIdleReader.load(ordering: .relaxed) { release(idleReader) }
+      if let idleReader, hasEnded || idleReader.isWanted.load(ordering: .relaxed) { release(idleReader) }
     }
   }
 
@@ -234,14 +239,13 @@ final class ReaderPool: @unchecked Sendable {
   ///
   /// - Parameter stuck: readers that have been at one request for long.
   func adapt(to callers: Callers, stuck: Int, _ session: Session) {
-    looksWithoutOverlap = hasOverlapped.exchange(false, ordering: .relaxed) ? 0 : looksWithoutOverlap + 1
-    if callers == .move || (callers == .crowd && looksWithoutOverlap == Self.calmLooks) {
-      extra.store(0, ordering: .relaxed)
-    }
-    let usesIdleReader = idleReader != nil && callers == .stay
-    let usual = callers == .move ? max(2, processors) : usesIdleReader ? 0 : 1
+    adaptExtra(to: callers)
+    let isIdleReadersTurn = idleReader != nil && callers == .stay
+    // Beside it none could be near its caller.
+    let usesIdleReader = isIdleReadersTurn && extra.load(ordering: .relaxed) == 0
+    let usual = usesIdleReader ? 0 : callers == .move || isIdleReadersTurn ? max(2, processors) : 1
     wanted.store(usual + stuck, ordering: .relaxed)
-    let usedIdleReader = wantsIdleReader.exchange(usesIdleReader, ordering: .relaxed)
+    let usedIdleReader = idleReader?.isWanted.exchange(usesIdleReader, ordering: .relaxed) == true
     releaseReaders()
     if usedIdleReader, !usesIdleReader { idleReader?.callAway() }
     while let reader = makeReader() {
@@ -253,6 +257,22 @@ final class ReaderPool: @unchecked Sendable {
         lock.withLock { maximum = readers.count - 1 }
         return readerEnded(session)
       }
+    }
+  }
+
+  /// In a crowd more than one read at first.
+  private func adaptExtra(to callers: Callers) {
+    defer { callersBefore = callers }
+    let overlapped = hasOverlapped.exchange(false, ordering: .relaxed)
+    switch callers {
+    case .stay: break
+    case .move: extra.store(0, ordering: .relaxed)
+    case .crowd where callersBefore != .crowd:
+      looksWithoutOverlap = 0
+      extra.store(processors - 1, ordering: .relaxed)
+    case .crowd:
+      looksWithoutOverlap = overlapped ? 0 : looksWithoutOverlap + 1
+      if looksWithoutOverlap == Self.calmLooks { extra.store(0, ordering: .relaxed) }
     }
   }
 

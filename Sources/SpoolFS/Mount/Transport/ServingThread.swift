@@ -30,7 +30,7 @@ final class ServingThread: @unchecked Sendable {
   let isBusy = Atomic<Bool>(false)
   /// Whether it runs under SCHED_IDLE. Only the thread that watches changes it.
   let hasIdlePolicy = Atomic<Bool>(false)
-  /// The processor that it has bound itself to while it has the idle policy; -1 for none.
+  /// The processor that it has bound itself to, where its callers are; -1 for none.
   let home = Atomic<Int32>(-1)
   var watch = Watch()
   /// Whether it has given itself the idle policy for good, since this process could not take it away.
