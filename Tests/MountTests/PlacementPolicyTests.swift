@@ -92,11 +92,23 @@ import Testing
     }
     let trusted = samplesUntilIdle(&policy)
     _ = try #require(trusted)
-    for _ in 0..<2000 { policy.take(Self.flowing) }
+    for _ in 0..<50 { policy.take(Self.flowing) }
     policy.take(Self.stalled)
     let found = samplesUntilIdle(&policy)
     let samples = try #require(found)
     #expect(samples < 50)
+  }
+
+  @Test func afterAQuietTimeStallsAreForgotten() throws {
+    var policy = policy()
+    for _ in 0..<8 {
+      let wait = samplesUntilIdle(&policy)
+      _ = try #require(wait)
+      policy.take(Self.stalled)
+    }
+    while !policy.isQuiet { policy.take(Self.nothing) }
+    policy.begin()
+    #expect(samplesUntilIdle(&policy) == 1)
   }
 
   @Test func whenNothingComesThePolicyIsNormalBeforeNobodyLooks() {

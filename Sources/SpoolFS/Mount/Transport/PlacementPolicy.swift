@@ -23,8 +23,9 @@ struct PlacementPolicy {
   static let patience = 16
   /// How long a stall keeps the policy normal, in samples: at first, and after stalls in a row.
   private static let pauses = (first: 16, longest: 1024)
-  /// Samples without a stall after which the next pause is a short one again.
-  private static let trust = 256
+  /// Samples without a stall after which the next pause is a short one again. Few, as without the policy requests take several
+  /// times as long: that costs more than a stall now and then.
+  private static let trust = 32
   /// Samples without a stall after which, with processors to spare, none is expected soon.
   private static let steady = 16
 
@@ -49,9 +50,12 @@ struct PlacementPolicy {
   /// Whether threads have the idle policy, and of late there always was a processor that nobody wanted.
   var isSteady: Bool { allowsIdle && goodSamples >= Self.steady && runnable.max() < processors }
 
-  /// A request has come after a quiet time.
+  /// A request has come after a quiet time: what there was before it has no bearing on what comes.
   mutating func begin() {
     quietSamples = 0
+    goodSamples = 0
+    pause = 0
+    nextPause = Self.pauses.first
     runnable = SIMD4(repeating: .max)
   }
 
