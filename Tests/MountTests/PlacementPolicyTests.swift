@@ -26,6 +26,16 @@ import Testing
     return nil
   }
 
+  private func policyAfterManyStalls() throws -> PlacementPolicy {
+    var policy = policy()
+    for _ in 0..<8 {
+      let wait = samplesUntilIdle(&policy)
+      _ = try #require(wait)
+      policy.take(Self.stalled)
+    }
+    return policy
+  }
+
   @Test func flowOnIdleProcessorsGetsTheIdlePolicy() {
     #expect(!policy().allowsIdle)
     #expect(policy(after: [Self.flowing]).allowsIdle)
@@ -84,12 +94,7 @@ import Testing
   }
 
   @Test func longFlowWithoutAStallIsTrustedAgain() throws {
-    var policy = policy()
-    for _ in 0..<8 {
-      let wait = samplesUntilIdle(&policy)
-      _ = try #require(wait)
-      policy.take(Self.stalled)
-    }
+    var policy = try policyAfterManyStalls()
     let trusted = samplesUntilIdle(&policy)
     _ = try #require(trusted)
     for _ in 0..<50 { policy.take(Self.flowing) }
@@ -100,12 +105,7 @@ import Testing
   }
 
   @Test func afterAQuietTimeStallsAreForgotten() throws {
-    var policy = policy()
-    for _ in 0..<8 {
-      let wait = samplesUntilIdle(&policy)
-      _ = try #require(wait)
-      policy.take(Self.stalled)
-    }
+    var policy = try policyAfterManyStalls()
     while !policy.isQuiet { policy.take(Self.nothing) }
     policy.begin()
     #expect(samplesUntilIdle(&policy) == 1)
