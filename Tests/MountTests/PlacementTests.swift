@@ -187,6 +187,9 @@ extension MountSuites {
               host_policy($0.number) == host_policy_normal && host_processor_count($0.number) == 1
             }
           }
+          // And back, when no requests come, though the crowd is there.
+          let all = host_processor_count(mount.process)
+          try eventually { try Self.servers(of: mount.process).allSatisfy { host_processor_count($0.number) == all } }
         }
       }
     }

@@ -21,7 +21,7 @@ enum Callers: UInt8, AtomicRepresentable {
 /// normal one, so that a thread which waits behind others can be helped. (A reader that has the idle policy for good cannot:
 /// the others read instead of it.)
 final class Placement: @unchecked Sendable {
-  // @unchecked: `lock` protects `threads`; `policy`, `load` and `servesIdly` belong to the thread that watches.
+  // @unchecked: `lock` protects `threads`; `policy` and `load` belong to the thread that watches.
 
   private static let interval = Duration.milliseconds(1)
   /// Nanoseconds.
@@ -52,8 +52,6 @@ final class Placement: @unchecked Sendable {
 
   private var policy = PlacementPolicy(processors: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
   private let load = RunnableThreads()
-  /// Whether threads with the idle policy are to serve.
-  private var servesIdly = false
 
   /// - Parameter device: the mounted /dev/fuse.
   init(device: Int32) { self.device = device }
@@ -116,9 +114,7 @@ final class Placement: @unchecked Sendable {
       while !hasStopped.load(ordering: .acquiring) {
         sleepUntilNextLook()
         let stuck = look()
-        let callers: Callers = servesIdly ? .stay : policy.isCrowded ? .crowd : .move
-        self.callers.store(callers, ordering: .relaxed)
-        adapt(callers, stuck)
+        adapt(callers.load(ordering: .relaxed), stuck)
         watchedFrom.store(spool_current_processor(), ordering: .relaxed)
       }
     }
@@ -167,9 +163,14 @@ final class Placement: @unchecked Sendable {
             $0 + ($1.watch.progress > 0 && $1.hasIdlePolicy.load(ordering: .relaxed) ? 1 : 0)
           }
         ))
-      servesIdly = policy.allowsIdle && (Self.canReturn || threads.contains(where: \.isAlwaysIdle))
-      for thread in threads { thread.setIdlePolicy(deserves(thread)) }
-      return threads.reduce(0) { $0 + ($1.watch.isStuck && (servesIdly || !$1.isAlwaysIdle) ? 1 : 0) }
+      let hasIdle = policy.allowsIdle && (Self.canReturn || threads.contains(where: \.isAlwaysIdle))
+      callers.store(hasIdle ? .stay : policy.isCrowded ? .crowd : .move, ordering: .relaxed)
+      for thread in threads {
+        thread.setIdlePolicy(deserves(thread))
+        // One that went to its caller in a crowd waits for requests of whoever comes next.
+        if !hasIdle, !policy.isCrowded { thread.leaveHome() }
+      }
+      return threads.reduce(0) { $0 + ($1.watch.isStuck && (hasIdle || !$1.isAlwaysIdle) ? 1 : 0) }
     }
   }
 
@@ -182,7 +183,7 @@ final class Placement: @unchecked Sendable {
 
   private func deserves(_ thread: ServingThread) -> Bool {
     thread.watch.wasHelped = false
-    if thread.isAlwaysIdle { return servesIdly }
+    if thread.isAlwaysIdle { return callers.load(ordering: .relaxed) == .stay }
     guard policy.allowsIdle, Self.canReturn else { return false }
     if thread.watch.progress > 0 { return true }
     guard thread.hasIdlePolicy.load(ordering: .relaxed) else { return false }
@@ -202,7 +203,8 @@ final class Placement: @unchecked Sendable {
   /// Whether a thread that cannot be helped was to answer a request and did not get to run. That it could run at all then shows
   /// that it was not at a disk, say.
   private func isStarving(_ thread: ServingThread) -> Bool {
-    thread.isAlwaysIdle && servesIdly && thread.watch.progress == 0 && thread.isRunnable()
+    thread.isAlwaysIdle && callers.load(ordering: .relaxed) == .stay && thread.watch.progress == 0
+      && thread.isRunnable()
       && (thread.isBusy.load(ordering: .relaxed) || mayHaveWaitingRequests())
   }
 

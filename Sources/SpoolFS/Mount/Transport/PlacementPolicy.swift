@@ -84,8 +84,8 @@ struct PlacementPolicy {
     if isQuiet || !hasRoom { allowsIdle = false }
   }
 
-  /// Whether of late somebody always had to wait for a processor.
-  var isCrowded: Bool { runnable.max() != .max && !hasRoom }
+  /// Whether requests come, and of late somebody always had to wait for a processor.
+  var isCrowded: Bool { !isQuiet && runnable.max() != .max && !hasRoom }
 
   /// Whether at least once of late nobody had to wait for a processor.
   private var hasRoom: Bool { runnable.min() <= processors }

@@ -78,7 +78,12 @@ final class ServingThread: @unchecked Sendable {
     }
     if hasIdlePolicy.load(ordering: .relaxed) == isIdle { return }
     if spool_set_idle_policy(number, isIdle ? 1 : 0) == 0 { hasIdlePolicy.store(isIdle, ordering: .relaxed) }
-    if !isIdle, home.load(ordering: .relaxed) >= 0 { leaveHome(number) }
+    if !isIdle { leaveHome() }
+  }
+
+  /// Lets it run anywhere if it has bound itself. From another thread.
+  func leaveHome() {
+    if home.load(ordering: .relaxed) >= 0 { leaveHome(number) }
   }
 
   /// - Parameter thread: its number, or 0 from itself.
