@@ -48,10 +48,15 @@ void spool_drop_from_cache(int file, off_t offset, off_t count) {
 #endif
 
 void spool_populate_memory(void *memory, size_t size) {
+  // In pieces: as long as the kernel is at one, nobody can change what is mapped, as malloc(3) does in other threads.
+  const size_t piece = 256 << 10;
   int before = errno;
-  if (madvise(memory, size, MADV_POPULATE_WRITE) != 0) {
+  for (size_t done = 0; done < size; done += piece) {
+    char *start = (char *)memory + done;
+    size_t count = size - done < piece ? size - done : piece;
+    if (madvise(start, count, MADV_POPULATE_WRITE) == 0) continue;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    for (size_t offset = 0; offset < size; offset += page) ((volatile char *)memory)[offset] = 0;
+    for (size_t offset = 0; offset < count; offset += page) ((volatile char *)start)[offset] = 0;
   }
   errno = before;
 }

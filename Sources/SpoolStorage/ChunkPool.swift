@@ -3,7 +3,8 @@ internal import Glibc
 internal import Synchronization
 
 /// Raw memory in chunks of 64 KiB, cut from slabs of 2 MiB that are aligned for huge pages, left out of core dumps, and
-/// recycled: memory that was touched before takes writes several times faster than fresh pages from the kernel.
+/// recycled: memory that was touched before takes writes several times faster than fresh pages from the kernel. Where huge
+/// pages take the kernel long, new slabs have small ones.
 ///
 /// What a chunk holds when it is handed out is unspecified; whoever takes it must write before reading.
 final class ChunkPool: @unchecked Sendable {  // the mutable state is protected by `lock`
@@ -50,6 +51,7 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
   private static let largestStock = 16
   /// So many misses are a writer that goes on.
   private static let streakOfMisses = 2
+  private var pageSizes: PageSizePolicy
 
   /// Belongs to the thread that trims.
   private var trimCount: UInt = 0
@@ -58,8 +60,13 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
   private let mapped = Atomic<Int64>(0)
   private let idle = Atomic<Int64>(0)
 
-  /// - Parameter stockLimit: bytes; beyond what the files may use, nothing is made ready for them.
-  init(stockLimit: Int64 = .max) { self.stockLimit = stockLimit }
+  /// - Parameters:
+  ///   - stockLimit: bytes; beyond what the files may use, nothing is made ready for them.
+  ///   - pageSizes: what is known of the kernel's memory.
+  init(stockLimit: Int64 = .max, pageSizes: PageSizePolicy = PageSizePolicy()) {
+    self.stockLimit = stockLimit
+    self.pageSizes = pageSizes
+  }
 
   deinit {
     for slab in slabs where slab.base != nil { munmap(slab.base, Self.slabSize) }
@@ -127,12 +134,13 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
   /// The more slabs were missed lately the more are made, up to 32 MiB; small files cause none. What nobody takes goes
   /// back with the rest.
   func stockUp() {
-    while let _ = lock.withLock({ isStockWanted() ? () : nil }) {
-      guard let base = Self.mapSlab() else { break }
-      spool_populate_memory(base, Self.slabSize)
+    while let isHuge = lock.withLock({ isStockWanted() ? pageSizes.takesHugeSlab() : nil }) {
+      guard let base = Self.mapSlab(isHuge: isHuge) else { break }
+      let time = Self.populate(base)
       mapped.add(Int64(Self.slabSize), ordering: .relaxed)
       idle.add(Int64(Self.slabSize), ordering: .relaxed)
       lock.withLock {
+        isHuge ? pageSizes.tookHugeSlab(time) : pageSizes.tookSmallSlab(time)
         push(register(Slab(base: base, resident: .max)), into: &warm)
         freedSinceTrim = true
       }
@@ -245,7 +253,7 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
     if let unused = pop(from: &warm) ?? pop(from: &lent) {
       number = unused
     } else {
-      guard let base = Self.mapSlab() else { return false }
+      guard let base = Self.mapSlab(isHuge: pageSizes.prefersHuge) else { return false }
       mapped.add(Int64(Self.slabSize), ordering: .relaxed)
       missedSinceTrim += 1
       number = register(Slab(base: base))
@@ -270,7 +278,7 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
   }
 
   /// Maps 2 MiB at an address that is a multiple of 2 MiB.
-  private static func mapSlab() -> UnsafeMutableRawPointer? {
+  private static func mapSlab(isHuge: Bool) -> UnsafeMutableRawPointer? {
     guard let first = spool_map_memory(slabSize) else { return nil }
     var base = first
     if UInt(bitPattern: first) % UInt(slabSize) != 0 {
@@ -281,8 +289,23 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
       if below > 0 { munmap(wide, below) }
       munmap(base + slabSize, slabSize - below)
     }
-    spool_advise_memory(base, slabSize)
+    spool_advise_memory(base, slabSize, isHuge ? 1 : 0)
     return base
+  }
+
+  /// Has the kernel provide a slab's memory.
+  ///
+  /// - Returns: the processor time that it took, in nanoseconds. What a virtual machine's host does is in it.
+  private static func populate(_ base: UnsafeMutableRawPointer) -> Int {
+    let start = threadTime()
+    spool_populate_memory(base, slabSize)
+    return threadTime() - start
+  }
+
+  private static func threadTime() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return time.tv_sec * 1_000_000_000 + time.tv_nsec
   }
 
   private func push(_ number: Int32, into reserve: inout Reserve) {

@@ -54,16 +54,17 @@ static inline long long spool_free_bytes(int file) {
   return (long long)status.f_bavail * (long long)status.f_frsize;
 }
 
-// Memory of the size given, not in core dumps, in huge pages where the kernel has them. NULL with errno.
+// Memory of the size given. NULL with errno.
 static inline void *spool_map_memory(size_t size) {
   void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return memory == MAP_FAILED ? NULL : memory;
 }
 
-static inline void spool_advise_memory(void *memory, size_t size) {
+// Leaves it out of core dumps, and has it in huge pages where the kernel has them, or in small ones.
+static inline void spool_advise_memory(void *memory, size_t size, int is_huge) {
   // Advice: kernels without it are as correct.
   int before = errno;
-  (void)madvise(memory, size, MADV_HUGEPAGE);
+  (void)madvise(memory, size, is_huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   (void)madvise(memory, size, MADV_DONTDUMP);
   errno = before;
 }
