@@ -26,6 +26,8 @@ class Results:
     requests: dict = dataclasses.field(default_factory=dict)
     #: Seconds that the daemon computed for a sample, not those in the kernel: {case name: {place name: [seconds]}}.
     daemon: dict = dataclasses.field(default_factory=dict)
+    #: False where measuring was interrupted.
+    is_complete: bool = True
 
     @property
     def places(self):

@@ -29,12 +29,14 @@ extension CommandTests {
       }
     }
 
-    private func bench(_ arguments: [String], in sandbox: Sandbox) async throws -> Outcome {
+    private func bench(
+      _ arguments: [String], in sandbox: Sandbox, through wrapper: [String] = []
+    ) async throws -> Outcome {
       let script = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
         .appending("scripts/bench")
       let before = FilePath("/dev/shm").entries
       let outcome = try await sandbox.run(
-        script.string, arguments, environment: ["SPOOLFS_EXECUTABLE": Sandbox.executable.string])
+        "env", wrapper + [script.string] + arguments, environment: ["SPOOLFS_EXECUTABLE": Sandbox.executable.string])
       let left = FilePath("/dev/shm").entries.filter { $0.hasPrefix("spoolfs-bench-") && !before.contains($0) }
       #expect(left.isEmpty)
       return outcome
@@ -94,6 +96,18 @@ extension CommandTests {
         let report = try Report(of: sandbox.work.appending("result.json"))
         #expect(report.cases.values.allSatisfy { $0.samples["device"]?.count == 1 })
         #expect(outcome.text.contains("create-10k .. create-1m"))
+      }
+    }
+
+    @Test func whatWasMeasuredBeforeAnInterruptIsReported() async throws {
+      try await Sandbox.with { sandbox in
+        let outcome = try await bench(
+          ["--suite=micro", "--only=stat", "--rounds=100000", "--places=tmpfs", "--json=result.json"], in: sandbox,
+          through: ["timeout", "--signal=TERM", "10"])
+        #expect(
+          outcome.errorText.contains("interrupted") && outcome.text.contains("stat "), "\(outcome.testDescription)")
+        let report = try Report(of: sandbox.work.appending("result.json"))
+        #expect(report.cases["stat"]?.samples["tmpfs"]?.isEmpty == false)
       }
     }
 
