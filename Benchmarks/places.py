@@ -87,7 +87,12 @@ class Place:
 
     def close(self):
         self._agent.stdin.close()
-        self._agent.wait(timeout=60)
+        try:
+            self._agent.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            # It is at a program that was interrupted.
+            self._agent.kill()
+            self._agent.wait()
         self._agent.stdout.close()
 
     # What a daemon tells, and what the kernel tells of it.

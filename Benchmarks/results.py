@@ -26,7 +26,7 @@ class Results:
     requests: dict = dataclasses.field(default_factory=dict)
     #: Seconds that the daemon computed for a sample, not those in the kernel: {case name: {place name: [seconds]}}.
     daemon: dict = dataclasses.field(default_factory=dict)
-    #: False where measuring was interrupted.
+    #: Whether all was measured that was to be; not where that was interrupted.
     is_complete: bool = True
 
     @property
@@ -113,6 +113,7 @@ def document(results, arguments):
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "load": os.getloadavg(),
         "arguments": arguments,
+        "complete": results.is_complete,
         "places": [dataclasses.asdict(setting) for setting in results.settings],
         "cases": measured,
     }
@@ -122,6 +123,7 @@ def merged(documents):
     """The results of several runs: the rounds of a case follow each other, each beside what was measured with it."""
     results = Results([], [])
     for part in documents:
+        results.is_complete &= part.get("complete", True)
         results.add_settings(Setting(**place) for place in part["places"])
         for name, measured in part["cases"].items():
             if results.case(name) is None:

@@ -48,7 +48,8 @@ void spool_drop_from_cache(int file, off_t offset, off_t count) {
 #endif
 
 void spool_populate_memory(void *memory, size_t size) {
-  // In pieces: as long as the kernel is at one, nobody can change what is mapped, as malloc(3) does in other threads.
+  // In pieces: as long as the kernel is at one, nobody can change what is mapped, as malloc(3) does in other threads. (Of huge
+  // pages the first piece is a whole one.)
   const size_t piece = 256 << 10;
   int before = errno;
   for (size_t done = 0; done < size; done += piece) {

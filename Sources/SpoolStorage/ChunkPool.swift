@@ -51,7 +51,7 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
   private static let largestStock = 16
   /// So many misses are a writer that goes on.
   private static let streakOfMisses = 2
-  private var pageSizes: PageSizePolicy
+  private(set) var pageSizes: PageSizePolicy
 
   /// Belongs to the thread that trims.
   private var trimCount: UInt = 0
@@ -134,13 +134,13 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
   /// The more slabs were missed lately the more are made, up to 32 MiB; small files cause none. What nobody takes goes
   /// back with the rest.
   func stockUp() {
-    while let isHuge = lock.withLock({ isStockWanted() ? pageSizes.takesHugeSlab() : nil }) {
+    while let isHuge = lock.withLock({ isStockWanted() ? pageSizes.takesHugeSlab : nil }) {
       guard let base = Self.mapSlab(isHuge: isHuge) else { break }
       let time = Self.populate(base)
       mapped.add(Int64(Self.slabSize), ordering: .relaxed)
       idle.add(Int64(Self.slabSize), ordering: .relaxed)
       lock.withLock {
-        isHuge ? pageSizes.tookHugeSlab(time) : pageSizes.tookSmallSlab(time)
+        pageSizes.tookSlab(isHuge: isHuge, time)
         push(register(Slab(base: base, resident: .max)), into: &warm)
         freedSinceTrim = true
       }
@@ -176,7 +176,10 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
       warm.least = warm.count
       freedSinceTrim = false
       missedSinceTrim = 0
-      return idle.load(ordering: .relaxed) != 0 || warm.count + lent.count != 0
+      let hasMore = idle.load(ordering: .relaxed) != 0 || warm.count + lent.count != 0
+      // The kernel's memory is another one by the time that there is something to do again.
+      if !hasMore { pageSizes = PageSizePolicy() }
+      return hasMore
     }
   }
 

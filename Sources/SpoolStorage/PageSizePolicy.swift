@@ -6,39 +6,47 @@
 struct PageSizePolicy {
   /// Nanoseconds for a slab. Below, nothing else is worth a try.
   private static let fast = 1_000_000
-  /// Slabs of small pages until a huge one is tried again: first, and after it was slow each time.
-  static let intervals = (first: 32, longest: 512)
+  /// So many slow ones in a row are no coincidence.
+  private static let convincing = 2
+  /// Slabs until the other kind is tried again: at first, and at most, after it was slower each time.
+  private static let intervals = (first: 32, longest: 512)
 
   /// Whether the next slab is to have huge pages, if nobody measures what it takes.
   private(set) var prefersHuge = true
-  /// Nanoseconds that the latest slab of each kind took; 0 before the first.
-  private var latest = (huge: 0, small: 0)
+  /// Nanoseconds that the latest slab took, of huge pages and of small ones; 0 before the first.
+  private(set) var latest = (huge: 0, small: 0)
+  private var slowInARow = 0
   private var interval = intervals.first
   private var untilTrial = 0
 
   /// Whether the next slab, whose time will be reported, is to have huge pages.
-  mutating func takesHugeSlab() -> Bool {
-    if prefersHuge { return true }
-    untilTrial -= 1
-    return untilTrial <= 0
+  var takesHugeSlab: Bool {
+    let isTrial = untilTrial == 0 && (!prefersHuge || slowInARow >= Self.convincing)
+    return prefersHuge != isTrial
   }
 
   /// - Parameter time: what the kernel took for a slab, in nanoseconds of processor time.
-  mutating func tookHugeSlab(_ time: Int) {
-    latest.huge = time
-    if time < Self.fast || (latest.small > 0 && time <= latest.small) {
-      prefersHuge = true
+  mutating func tookSlab(isHuge: Bool, _ time: Int) {
+    if isHuge { latest.huge = time } else { latest.small = time }
+    if isHuge != prefersHuge {
+      takeTrial(isFaster: time < (isHuge ? latest.small : latest.huge))
+    } else if isHuge, time < Self.fast {
+      slowInARow = 0
       interval = Self.intervals.first
-      return
+    } else {
+      slowInARow += 1
+      untilTrial = max(0, untilTrial - 1)
     }
-    if !prefersHuge { interval = min(2 * interval, Self.intervals.longest) }
-    prefersHuge = false
-    untilTrial = interval
   }
 
-  /// - Parameter time: as for `tookHugeSlab`.
-  mutating func tookSmallSlab(_ time: Int) {
-    latest.small = time
-    if time >= latest.huge { prefersHuge = true }
+  private mutating func takeTrial(isFaster: Bool) {
+    if isFaster {
+      prefersHuge.toggle()
+      slowInARow = 0
+      interval = Self.intervals.first
+    } else {
+      interval = min(2 * interval, Self.intervals.longest)
+    }
+    untilTrial = interval
   }
 }

@@ -103,7 +103,7 @@ extension CommandTests {
       try await Sandbox.with { sandbox in
         let outcome = try await bench(
           ["--suite=micro", "--only=stat", "--rounds=100000", "--places=tmpfs", "--json=result.json"], in: sandbox,
-          through: ["timeout", "--signal=TERM", "10"])
+          through: ["timeout", "--foreground", "--signal=TERM", "20"])
         #expect(
           outcome.errorText.contains("interrupted") && outcome.text.contains("stat "), "\(outcome.testDescription)")
         let report = try Report(of: sandbox.work.appending("result.json"))
