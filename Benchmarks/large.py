@@ -13,8 +13,6 @@ def _needs_disk(place, materials, bytes_):
     free = os.statvfs(SPILL_DIRECTORY if place.setting.kind == "spoolfs" else place.directory)
     if place.setting.kind == "tmpfs" or free.f_bavail * free.f_frsize < bytes_ + GIB:
         raise Unsupported
-    # What earlier samples left to be written is not this one's.
-    os.sync()
 
 
 def _spill_bytes(materials):

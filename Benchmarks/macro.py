@@ -88,8 +88,6 @@ def program(*cases, needs_content=True):
         def sample(place, materials):
             if needs_content and place.setting.kind == "null":
                 raise Unsupported
-            # What the program before left to be written, perhaps to the disk, is not this one's.
-            os.sync()
             return function(place, _materials(materials))
 
         made = tuple(Case(name, "s", about, "macro") for name, about in cases)
