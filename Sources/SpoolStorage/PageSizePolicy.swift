@@ -15,15 +15,12 @@ struct PageSizePolicy {
   private(set) var prefersHuge = true
   /// Nanoseconds that the latest slab took, of huge pages and of small ones; 0 before the first.
   private(set) var latest = (huge: 0, small: 0)
-  private var slowInARow = 0
   private var interval = intervals.first
-  private var untilTrial = 0
+  /// Slabs of the preferred kind, slow ones in a row if they are huge, before the other is tried.
+  private var untilTrial = convincing
 
   /// Whether the next slab, whose time will be reported, is to have huge pages.
-  var takesHugeSlab: Bool {
-    let isTrial = untilTrial == 0 && (!prefersHuge || slowInARow >= Self.convincing)
-    return prefersHuge != isTrial
-  }
+  var takesHugeSlab: Bool { prefersHuge != (untilTrial == 0) }
 
   /// - Parameter time: what the kernel took for a slab, in nanoseconds of processor time.
   mutating func tookSlab(isHuge: Bool, _ time: Int) {
@@ -31,10 +28,9 @@ struct PageSizePolicy {
     if isHuge != prefersHuge {
       takeTrial(isFaster: time < (isHuge ? latest.small : latest.huge))
     } else if isHuge, time < Self.fast {
-      slowInARow = 0
       interval = Self.intervals.first
+      untilTrial = Self.convincing
     } else {
-      slowInARow += 1
       untilTrial = max(0, untilTrial - 1)
     }
   }
@@ -42,7 +38,6 @@ struct PageSizePolicy {
   private mutating func takeTrial(isFaster: Bool) {
     if isFaster {
       prefersHuge.toggle()
-      slowInARow = 0
       interval = Self.intervals.first
     } else {
       interval = min(2 * interval, Self.intervals.longest)
