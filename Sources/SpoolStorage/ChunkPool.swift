@@ -300,15 +300,9 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
   ///
   /// - Returns: the processor time that it took, in nanoseconds. What a virtual machine's host does is in it.
   private static func populate(_ base: UnsafeMutableRawPointer) -> Int {
-    let start = threadTime()
+    let start = nanoseconds(of: CLOCK_THREAD_CPUTIME_ID)
     spool_populate_memory(base, slabSize)
-    return threadTime() - start
-  }
-
-  private static func threadTime() -> Int {
-    var time = timespec()
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-    return time.tv_sec * 1_000_000_000 + time.tv_nsec
+    return nanoseconds(of: CLOCK_THREAD_CPUTIME_ID) - start
   }
 
   private func push(_ number: Int32, into reserve: inout Reserve) {

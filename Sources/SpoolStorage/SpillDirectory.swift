@@ -131,7 +131,5 @@ package enum SpillTarget: Sendable {
 
 /// Seconds of the monotonic clock.
 func coarseSeconds() -> Int64 {
-  var now = timespec()
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
-  return Int64(now.tv_sec)
+  Int64(nanoseconds(of: CLOCK_MONOTONIC_COARSE) / 1_000_000_000)
 }

@@ -84,7 +84,5 @@ final class CommandNames: @unchecked Sendable {
 
 /// CLOCK_MONOTONIC_COARSE in nanoseconds.
 func coarseNanoseconds() -> UInt64 {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
-  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+  UInt64(nanoseconds(of: CLOCK_MONOTONIC_COARSE))
 }

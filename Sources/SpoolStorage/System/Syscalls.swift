@@ -1,3 +1,4 @@
+internal import CSpoolSystem
 internal import Glibc
 package import SystemPackage
 
@@ -17,6 +18,13 @@ package func retryingInterrupts<Result: FixedWidthInteger & SignedInteger>(
     let error = currentErrno()
     if error != .interrupted { throw error }
   }
+}
+
+/// What a clock of clock_gettime(2) shows, in nanoseconds.
+package func nanoseconds(of clock: Int32) -> Int {
+  var time = timespec()
+  clock_gettime(clock, &time)
+  return time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
 /// The value of an environment variable, nil when it is not set or empty.

@@ -92,10 +92,10 @@ final class DeviceReader: Worker, @unchecked Sendable {
     if isAlwaysIdle, !waitForRequest() { return nil }
     let count = Glibc.read(device, receiveBuffer.baseAddress, receiveBuffer.count)
     if count >= MessageLayout.headerSize {
-      pause = Self.time - answerTime
+      pause = nanoseconds(of: CLOCK_MONOTONIC) - answerTime
       begins()
       session.process(UnsafeMutableRawBufferPointer(rebasing: receiveBuffer[..<count]), on: self)
-      answerTime = Self.time
+      answerTime = nanoseconds(of: CLOCK_MONOTONIC)
       ends()
       return nil
     }
@@ -173,12 +173,6 @@ final class DeviceReader: Worker, @unchecked Sendable {
   func stayAnywhere(_ thread: ServingThread) {
     pace.begin()
     if thread.home.load(ordering: .relaxed) >= 0 { thread.leaveHome(0) }
-  }
-
-  private static var time: Int {
-    var now = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec * 1_000_000_000 + now.tv_nsec
   }
 
   override func send(_ parts: UnsafePointer<iovec>, _ count: Int32) -> Int32 {
