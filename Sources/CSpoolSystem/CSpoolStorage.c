@@ -23,11 +23,6 @@ ssize_t spool_write_uncached(int file, const struct iovec *parts, int count, off
   return pwritev2(file, parts, count, offset, RWF_DONTCACHE);
 }
 
-ssize_t spool_read_uncached(int file, void *buffer, size_t count, off_t offset) {
-  struct iovec part = {buffer, count};
-  return preadv2(file, &part, 1, offset, RWF_DONTCACHE);
-}
-
 void spool_start_writing_back(int file, off_t offset, off_t count) {
   // Advice: what fails here is tried again by the kernel.
   int before = errno;
@@ -35,12 +30,16 @@ void spool_start_writing_back(int file, off_t offset, off_t count) {
   errno = before;
 }
 
-void spool_drop_from_cache(int file, off_t offset, off_t count) {
+void spool_finish_writing_back(int file, off_t offset, off_t count) {
   int before = errno;
   (void)sync_file_range(file, offset, count,
                         SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
-  (void)posix_fadvise(file, offset, count, POSIX_FADV_DONTNEED);
   errno = before;
+}
+
+void spool_drop_from_cache(int file, off_t offset, off_t count) {
+  // Returns what is wrong, and leaves errno alone.
+  (void)posix_fadvise(file, offset, count, POSIX_FADV_DONTNEED);
 }
 
 #ifndef MADV_POPULATE_WRITE

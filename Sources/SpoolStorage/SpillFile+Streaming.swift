@@ -3,32 +3,34 @@ internal import Glibc
 internal import Synchronization
 internal import SystemPackage
 
-// What reaches the disk in large pieces, past the page cache. Where the kernel caches the files above us, as it does for
-// a mount, the cache of the spill file would hold the same bytes a second time; and a stream that goes through a cache
-// of gigabytes takes fresh memory for every page, which costs more than the disk.
+// What the page cache of the disk holds of what goes through in large pieces. Where the kernel caches the files above us,
+// as it does for a mount, it would hold the same bytes a second time; and a stream that goes through a cache of gigabytes
+// takes fresh memory for every page, which costs more than the disk.
 //
-// RWF_DONTCACHE (Linux 6.14) starts to write pages to disk at once and drops them when they are there. Where kernel or
-// filesystem do not have it, the same is done by hand, a window behind the writer.
+// What is written leaves it with RWF_DONTCACHE (Linux 6.14), which starts to write pages to disk at once and drops them
+// when they are there. Where kernel or filesystem do not have it, the same is done by hand, a window behind the writer.
+// What is read is dropped by hand always: with the flag the kernel drops a folio of 2 MiB, and what it read ahead in it,
+// with the first piece that is read of it, and reads from disk up to half as much again.
 
 extension SpillFile {
-  /// Smaller writes are gathered by the page cache, as programs expect.
-  private static let smallestStreamedWrite = Layout.chunk
-  /// The kernel drops all it read ahead with the first piece that is read of it.
-  private static let smallestStreamedRead = 512 << 10
-  /// What may wait to be dropped, where that is done by hand: enough for the disk to be busy meanwhile. Bytes.
+  /// Smaller pieces are gathered and kept by the page cache, as programs expect.
+  private static let smallestStreamedPiece = Layout.chunk
+  /// What waits to be dropped, in bytes: enough for the disk to be busy with what is written meanwhile.
   private static let window: Int64 = 8 << 20
+  /// Bytes of the largest folio.
+  private static let largestFolio: Int64 = 2 << 20
 
   /// Writes some of the parts to disk, `count` bytes together. Returns how many.
   ///
   /// Preconditions: nobody else changes the file.
   func writeSome(_ parts: UnsafePointer<iovec>, _ partCount: Int, count: Int, at offset: Int64) throws(Errno) -> Int {
-    let isStreamed = isCachedAbove && count >= Self.smallestStreamedWrite
-    if isStreamed, takesUncached.load(ordering: .relaxed) {
+    let isStreamed = isCachedAbove && count >= Self.smallestStreamedPiece
+    if isStreamed, writesUncached.load(ordering: .relaxed) {
       do throws(Errno) {
         return try retryingInterrupts { spool_write_uncached(file, parts, Int32(partCount), off_t(offset)) }
       } catch {
         if error != .notSupported { throw error }
-        takesUncached.store(false, ordering: .relaxed)
+        writesUncached.store(false, ordering: .relaxed)
       }
     }
     let written = try retryingInterrupts { spool_write_parts(file, parts, Int32(partCount), off_t(offset)) }
@@ -38,15 +40,15 @@ extension SpillFile {
 
   /// Reads some of what is on disk. Returns how many bytes, 0 at the end.
   func readSome(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
-    if isCachedAbove, buffer.count >= Self.smallestStreamedRead, takesUncached.load(ordering: .relaxed) {
-      do throws(Errno) {
-        return try retryingInterrupts { spool_read_uncached(file, buffer.baseAddress, buffer.count, off_t(offset)) }
-      } catch {
-        if error != .notSupported { throw error }
-        takesUncached.store(false, ordering: .relaxed)
-      }
+    let count = try retryingInterrupts { pread(file, buffer.baseAddress, buffer.count, off_t(offset)) }
+    if isCachedAbove, count >= Self.smallestStreamedPiece {
+      let read = offset..<offset + Int64(count)
+      spool_drop_from_cache(file, off_t(read.lowerBound), off_t(read.count))
+      // Large folios, whose other parts somebody may be about to read: the kernel asks for several pieces at a time.
+      let settled = read.lowerBound - Self.window..<read.upperBound - Self.window
+      if settled.lowerBound >= 0 { dropWithFolio(settled) }
     }
-    return try retryingInterrupts { pread(file, buffer.baseAddress, buffer.count, off_t(offset)) }
+    return count
   }
 
   /// Has the kernel write what was written now, and drop what it has written by the time the writer is a window further.
@@ -56,11 +58,19 @@ extension SpillFile {
     var start = end == written.lowerBound ? streamStart.load(ordering: .relaxed) : written.lowerBound
     if written.upperBound - start >= 2 * Self.window {
       let settled = start..<written.upperBound - Self.window
-      spool_drop_from_cache(file, off_t(settled.lowerBound), off_t(settled.count))
+      spool_finish_writing_back(file, off_t(settled.lowerBound), off_t(settled.count))
+      dropWithFolio(settled)
       start = settled.upperBound
     }
     streamStart.store(start, ordering: .relaxed)
     streamEnd.store(written.upperBound, ordering: .relaxed)
+  }
+
+  /// Drops the range from the page cache, and what the folio at its start holds from before. A folio that goes on after
+  /// the range stays.
+  private func dropWithFolio(_ range: Range<Int64>) {
+    let start = range.lowerBound / Self.largestFolio * Self.largestFolio
+    spool_drop_from_cache(file, off_t(start), off_t(range.upperBound - start))
   }
 }
 

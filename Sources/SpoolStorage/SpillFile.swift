@@ -15,7 +15,7 @@ final class SpillFile: Sendable {
   /// Whether a cache above has what is read and written here in large pieces.
   let isCachedAbove: Bool
   /// Whether kernel and filesystem may still turn out to have RWF_DONTCACHE.
-  let takesUncached = Atomic<Bool>(true)
+  let writesUncached = Atomic<Bool>(true)
   /// Where they do not: what was written in one go and is not dropped from the page cache yet.
   let streamStart = Atomic<Int64>(0)
   let streamEnd = Atomic<Int64>(0)

@@ -65,7 +65,7 @@ extension MountSuites {
         } else {
           #expect(try Host.contents(directory + "/max_ratio") == Array("100\n".utf8))
         }
-        #expect(try Host.contents(directory + "/read_ahead_kb") == Array("1024\n".utf8))
+        #expect(try Host.contents(directory + "/read_ahead_kb") == Array("4096\n".utf8))
       }
     }
   }

@@ -29,15 +29,15 @@ int spool_fallocate(int file, int mode, off_t offset, off_t count);
 // pwritev(2), which takes an off_t of 64 bits only from GNU sources.
 ssize_t spool_write_parts(int file, const struct iovec *parts, int count, off_t offset);
 
-// pwritev2(2) and preadv2(2) with RWF_DONTCACHE, for GNU sources only, and new in headers. EOPNOTSUPP where kernel or
-// filesystem do not have it.
+// pwritev2(2) with RWF_DONTCACHE, for GNU sources only, and new in headers. EOPNOTSUPP where kernel or filesystem do not
+// have it.
 ssize_t spool_write_uncached(int file, const struct iovec *parts, int count, off_t offset);
-ssize_t spool_read_uncached(int file, void *buffer, size_t count, off_t offset);
 
-// sync_file_range(2), for GNU sources only: has the kernel start to write the range.
+// sync_file_range(2), for GNU sources only: has the kernel start to write the range, and waits until it is on disk.
 void spool_start_writing_back(int file, off_t offset, off_t count);
+void spool_finish_writing_back(int file, off_t offset, off_t count);
 
-// Waits until the range is on disk, and drops it from the page cache.
+// posix_fadvise(2) with POSIX_FADV_DONTNEED: folios that lie in the range leave the page cache if they are on disk.
 void spool_drop_from_cache(int file, off_t offset, off_t count);
 
 // 1 where the files of the filesystem are memory: spilling there gains nothing. -1 with errno.

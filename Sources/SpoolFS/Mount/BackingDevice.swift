@@ -4,8 +4,9 @@ internal import SystemPackage
 
 /// The kernel's limits for dirty pages and readahead of one mount (/sys/class/bdi), which only root may change.
 enum BackingDevice {
-  /// Bytes that the kernel reads ahead: one request's worth.
-  private static let readahead = Negotiation.maximumWrite
+  /// Bytes that the kernel reads ahead: several requests' worth, so that the disk is busy with what has spilled while
+  /// others are copied.
+  private static let readahead = 4 * Negotiation.maximumWrite
 
   /// Bytes that a writer may be ahead of us under a writeback cache, about: so many that small files are not slowed down,
   /// and so few that a large one is taken over while it is written, and not only when it is closed.
