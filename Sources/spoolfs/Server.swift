@@ -9,6 +9,7 @@ struct Server: Sendable {
   private let mount: Mount
 
   init(_ settings: Settings, at mountPoint: FilePath) throws(CommandFailure) {
+    SmallFileMemory.prepare()
     let files: FileSystem
     do {
       files = try FileSystem(settings.tree)

@@ -38,6 +38,28 @@ extension CommandTests {
       }
     }
 
+    /// A sanitizer has an allocator of its own.
+    @Test(.enabled(if: dlsym(nil, "__asan_init") == nil && dlsym(nil, "__tsan_init") == nil))
+    func theMemoryOfSmallFilesIsInOnePlaceAndGoesBack() async throws {
+      // From 16 processors on there are more arenas.
+      let wanted = sysconf(Int32(_SC_NPROCESSORS_ONLN)) < 16 ? 40_000 : 0
+      try await Sandbox.with { sandbox in
+        try await sandbox.spoolfs(["mount", sandbox.mountPoint.string]).expect("")
+        let server = try #require(sandbox.serverProcess)
+        let before = heapKilobytes(of: server)
+        // 2000 files of 25 KB, from two programs at once.
+        let script = """
+          fill() { i=0; while [ $i -lt 1000 ]; do head -c 25000 /dev/zero > $1$i; i=$((i + 1)); done }
+          fill a & fill b & wait; ls | wc -l
+          """
+        try await sandbox.inMount(script).expect("2000\n")
+        #expect(heapKilobytes(of: server) - before > wanted)
+        try await sandbox.inMount("rm [ab]*").expect("")
+        #expect(await eventually { heapKilobytes(of: server) - before < 10_000 })
+        try await sandbox.spoolfs(["unmount", sandbox.mountPoint.string]).expect("")
+      }
+    }
+
     @Test func umountOfTheSystemEndsTheServer() async throws {
       try await Sandbox.with { sandbox in
         try await sandbox.spoolfs(["mount", sandbox.mountPoint.string]).expect("")
@@ -198,6 +220,16 @@ func isAlive(_ process: pid_t) -> Bool {
   let status = String(decoding: FilePath("/proc/\(process)/stat").bytes, as: UTF8.self)
   guard let state = status.split(separator: ")").last?.split(separator: " ").first else { return false }
   return state != "Z" && state != "X"
+}
+
+/// What is resident of what sbrk(2) gave the process.
+private func heapKilobytes(of process: pid_t) -> Int {
+  var isHeap = false
+  for line in String(decoding: FilePath("/proc/\(process)/smaps").bytes, as: UTF8.self).split(separator: "\n") {
+    if line.hasSuffix("[heap]") { isHeap = true }
+    if isHeap, line.hasPrefix("Rss:") { return Int(line.split(separator: " ")[1]) ?? 0 }
+  }
+  return 0
 }
 
 extension FilePath {
