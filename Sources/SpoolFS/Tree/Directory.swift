@@ -10,11 +10,20 @@ final class Directory {
     let inode: Inode
   }
 
-  /// Where an entry lies. `entry` is nil once it was removed; its cookie stays for the binary search.
+  /// Where an entry lies. Name and inode are nil once it was removed; its cookie stays for the binary search.
+  ///
+  /// Apart, so that who wants the one does not retain and release the other.
   private struct Slot {
-    var entry: Entry?
+    var name: FileName?
+    var inode: Inode?
     let cookie: UInt64
-    let hash: UInt32
+    /// Unspecified where there is no index.
+    var hash: UInt32
+
+    var entry: Entry? {
+      guard let name, let inode else { return nil }
+      return Entry(name: name, inode: inode)
+    }
   }
 
   /// Cookies 1 and 2 are "." and "..".
@@ -22,7 +31,8 @@ final class Directory {
 
   /// In the order of their cookies.
   @exclusivity(unchecked) private var slots: ContiguousArray<Slot> = []
-  /// Open addressing with linear probing: slot number + 1, 0 where empty. Its count is a power of two, or zero.
+  /// Open addressing with linear probing: slot number + 1, 0 where empty. Its count is a power of two, or zero: few names
+  /// are found sooner by looking at each than by a hash.
   @exclusivity(unchecked) private var index: ContiguousArray<UInt32> = []
   @exclusivity(unchecked) private var nextCookie = firstCookie
 
@@ -31,50 +41,53 @@ final class Directory {
 
   var isEmpty: Bool { count == 0 }
 
-  /// - Complexity: O(1).
-  func find(_ name: NameKey) -> Inode? {
-    guard let place = place(of: name) else { return nil }
-    return slots[Int(index[place]) - 1].entry?.inode
+  /// What the following functions look for. It stays right when the directory changes.
+  func key(for name: UnsafeRawBufferPointer) -> NameKey {
+    NameKey(bytes: name, knownHash: index.isEmpty ? nil : NameKey.hash(of: name))
   }
 
-  /// The same, with no need for a hash where there are no names.
-  func find(_ name: UnsafeRawBufferPointer) -> Inode? { isEmpty ? nil : find(NameKey(name)) }
+  /// - Complexity: O(1).
+  func find(_ name: NameKey) -> Inode? {
+    guard let slot = find(name)?.slot else { return nil }
+    return slots[slot].inode
+  }
 
-  /// Adds an entry whose name is not there yet.
+  /// Adds an entry whose name, that of the key, is not there yet.
   ///
   /// - Complexity: amortised O(1).
-  ///
-  /// - Parameter hash: that of the name's key.
-  func insert(_ name: FileName, hash: UInt32, _ inode: Inode) {
-    if (count + 1) * 4 > index.count * 3 { rebuild(capacity: count + 1) }
-    slots.append(Slot(entry: Entry(name: name, inode: inode), cookie: nextCookie, hash: hash))
+  func insert(_ name: FileName, _ key: NameKey, _ inode: Inode) {
+    makeRoom()
+    let hash = index.isEmpty ? 0 : key.hash
+    slots.append(Slot(name: name, inode: inode, cookie: nextCookie, hash: hash))
     nextCookie += 1
     count += 1
-    addToIndex(slot: slots.count - 1, hash: hash)
+    if !index.isEmpty { addToIndex(slot: slots.count - 1, hash: hash) }
   }
 
   /// Points an existing entry to another inode. It keeps its cookie.
   ///
   /// - Returns: the inode it pointed to.
   func replace(_ name: NameKey, with inode: Inode) -> Inode? {
-    guard let place = place(of: name) else { return nil }
-    let slot = Int(index[place]) - 1
-    guard let old = slots[slot].entry else { return nil }
-    slots[slot].entry = Entry(name: old.name, inode: inode)
-    return old.inode
+    guard let slot = find(name)?.slot else { return nil }
+    let old = slots[slot].inode
+    slots[slot].inode = inode
+    return old
   }
 
   /// - Complexity: amortised O(1).
-  func remove(_ name: NameKey) -> Entry? {
-    guard let place = place(of: name) else { return nil }
-    let slot = Int(index[place]) - 1
-    let removed = slots[slot].entry
-    slots[slot].entry = nil
+  ///
+  /// - Returns: the inode it pointed to.
+  @discardableResult
+  func remove(_ name: NameKey) -> Inode? {
+    guard let (slot, place) = find(name) else { return nil }
+    let removed = slots[slot].inode
+    slots[slot].name = nil
+    slots[slot].inode = nil
     count -= 1
-    closeGap(at: place)
+    if let place { closeGap(at: place) }
     if count == 0 {
       clear()
-    } else if slots.count > 32, slots.count > count * 2 {
+    } else if slots.count > 2 * Self.mostUnhashed, slots.count > count * 2 {
       rebuild(capacity: count)
     }
     return removed
@@ -105,9 +118,9 @@ final class Directory {
     return entries
   }
 
-  /// Drops the removed slots of an empty directory. One that holds a file at a time keeps its memory.
+  /// Drops the removed slots of an empty directory. One that holds a few files at a time keeps its memory.
   private func clear() {
-    if index.count > Self.fewestPlaces {
+    if !index.isEmpty {
       slots = []
       index = []
     } else {
@@ -117,18 +130,34 @@ final class Directory {
 
   // MARK: - Index
 
-  private static let fewestPlaces = 8
+  /// Slots, removed ones among them, that are looked at one by one.
+  private static let mostUnhashed = 16
 
-  private func place(of name: NameKey) -> Int? {
+  /// - Returns: the entry's slot, and where the index has it if there is one.
+  private func find(_ name: NameKey) -> (slot: Int, place: Int?)? {
     if count == 0 { return nil }
+    if index.isEmpty {
+      // The latest first: what was made last is looked for most often.
+      for slot in slots.indices.reversed() where has(slot, name.bytes) { return (slot, nil) }
+      return nil
+    }
+    let hash = name.hash
     let mask = index.count - 1
-    var place = Int(name.hash) & mask
+    var place = Int(hash) & mask
     while index[place] != 0 {
       let slot = Int(index[place]) - 1
-      if slots[slot].hash == name.hash, slots[slot].entry?.name.equals(name.bytes) == true { return place }
+      if slots[slot].hash == hash, has(slot, name.bytes) { return (slot, place) }
       place = (place + 1) & mask
     }
     return nil
+  }
+
+  @inline(__always)
+  private func has(_ slot: Int, _ name: UnsafeRawBufferPointer) -> Bool {
+    slots.withUnsafeBufferPointer { slots in
+      guard let own = slots[slot].name else { return false }
+      return Unmanaged.passUnretained(own)._withUnsafeGuaranteedRef { $0.equals(name) }
+    }
   }
 
   private func addToIndex(slot: Int, hash: UInt32) {
@@ -154,12 +183,42 @@ final class Directory {
     index[gap] = 0
   }
 
-  /// Drops the removed slots and makes room in the index for `capacity` entries and as many again.
+  /// Makes room for one more.
+  private func makeRoom() {
+    if index.isEmpty ? slots.count >= Self.mostUnhashed : (count + 1) * 4 > index.count * 3 {
+      rebuild(capacity: count + 1)
+    }
+  }
+
+  /// Drops the removed slots and, for more than a few, makes room in the index for `capacity` entries and as many again.
   private func rebuild(capacity: Int) {
-    if slots.count != count { slots = ContiguousArray(slots.lazy.filter { $0.entry != nil }) }
-    var places = Self.fewestPlaces
+    if slots.count != count { slots = ContiguousArray(slots.lazy.filter { $0.name != nil }) }
+    let hadHashes = !index.isEmpty
+    if capacity * 2 <= Self.mostUnhashed {
+      index = []
+      return
+    }
+    var places = 2 * Self.mostUnhashed
     while places * 3 < capacity * 4 + 4 { places *= 2 }
     index = ContiguousArray(repeating: 0, count: places)
-    for slot in slots.indices { addToIndex(slot: slot, hash: slots[slot].hash) }
+    for slot in slots.indices {
+      if !hadHashes { slots[slot].hash = slots[slot].name!.withBytes(NameKey.hash) }
+      addToIndex(slot: slot, hash: slots[slot].hash)
+    }
+  }
+}
+
+/// A name that is looked for in a directory, hashed at most once while the directory stays as large or small as it is.
+struct NameKey {
+  let bytes: UnsafeRawBufferPointer
+  fileprivate let knownHash: UInt32?
+
+  fileprivate var hash: UInt32 { knownHash ?? Self.hash(of: bytes) }
+
+  /// Seeded per process, so that nobody can prepare names that collide.
+  fileprivate static func hash(of name: UnsafeRawBufferPointer) -> UInt32 {
+    var hasher = Hasher()
+    hasher.combine(bytes: name)
+    return UInt32(truncatingIfNeeded: hasher.finalize())
   }
 }

@@ -53,17 +53,3 @@ extension UnsafeRawBufferPointer {
     equals(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 }
-
-/// A name that is looked for in a directory, hashed once.
-struct NameKey {
-  let bytes: UnsafeRawBufferPointer
-  /// Seeded per process, so that nobody can prepare names that collide.
-  let hash: UInt32
-
-  init(_ bytes: UnsafeRawBufferPointer) {
-    self.bytes = bytes
-    var hasher = Hasher()
-    hasher.combine(bytes: bytes)
-    hash = UInt32(truncatingIfNeeded: hasher.finalize())
-  }
-}

@@ -14,7 +14,7 @@ extension FileSystem {
       let directory = try parent.directoryLocked()
       try parent.checkAccessLocked(.execute, by: caller)
       if name.count > FileName.maximumLength { throw .fileNameTooLong }
-      guard let inode = directory.find(name) else { throw .noSuchFileOrDirectory }
+      guard let inode = directory.find(directory.key(for: name)) else { throw .noSuchFileOrDirectory }
       return inode
     }
   }
@@ -156,7 +156,7 @@ extension FileSystem {
   func removeDirectory(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) {
     try removeEntry(name, in: parent, by: caller) { directory, name, inode throws(Errno) in
       try inode.lock.withLock { () throws(Errno) in try markRemovedDirectoryLocked(inode) }
-      _ = directory.remove(name)
+      directory.remove(name)
       parent.linkCount -= 1
       parent.touchLocked()
     }
@@ -170,10 +170,10 @@ extension FileSystem {
     _ remove: (Directory, NameKey, Inode) throws(Errno) -> Void
   ) throws(Errno) {
     try checkNotReserved(name, in: parent)
-    let key = NameKey(name)
     let removed = try parent.lock.withLock { () throws(Errno) in
       let directory = try parent.directoryLocked()
       if name.count > FileName.maximumLength { throw .fileNameTooLong }
+      let key = directory.key(for: name)
       guard let inode = directory.find(key) else { throw .noSuchFileOrDirectory }
       try parent.checkRemovalLocked(of: inode, by: caller)
       try remove(directory, key, inode)
@@ -192,22 +192,22 @@ extension FileSystem {
   ) throws(Errno) -> Inode {
     if name.count > FileName.maximumLength { throw .fileNameTooLong }
     try checkNotReserved(name, in: parent)
-    let key = NameKey(name)
     let creator = commands.creator(caller.process)
     let (inode, isNew) = try waitingForReclaim { () throws(Errno) in
-      try addOnce(key, in: parent, by: caller, orUseExisting: orUseExisting, creator, make)
+      try addOnce(name, in: parent, by: caller, orUseExisting: orUseExisting, creator, make)
     }
     if isNew { announceEntry(name, in: parent, by: caller) }
     return inode
   }
 
   private func addOnce(
-    _ name: NameKey, in parent: Inode, by caller: Caller, orUseExisting: Bool, _ creator: Creator,
+    _ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller, orUseExisting: Bool, _ creator: Creator,
     _ make: (Birthplace) throws(Errno) -> Inode
   ) throws(Errno) -> (Inode, isNew: Bool) {
     try parent.lock.withLock { () throws(Errno) -> (Inode, isNew: Bool) in
       let directory = try parent.directoryLocked()
-      if let existing = directory.find(name) {
+      let key = directory.key(for: name)
+      if let existing = directory.find(key) {
         guard orUseExisting else { throw .fileExists }
         if existing.kind == .directory { throw .isDirectory }
         return (existing, false)
@@ -216,8 +216,8 @@ extension FileSystem {
       try parent.checkAccessLocked([.write, .execute], by: caller)
       if parent.linkCount == .max { throw .tooManyLinks }
       let inode = try make(Birthplace(group: parent.group, mode: parent.mode, creator: creator))
-      let fileName = FileName.make(name.bytes)
-      directory.insert(fileName, hash: name.hash, inode)
+      let fileName = FileName.make(name)
+      directory.insert(fileName, key, inode)
       if inode.kind == .directory { parent.linkCount += 1 }
       noteName(fileName, of: inode, in: parent)
       parent.touchLocked()
@@ -229,7 +229,7 @@ extension FileSystem {
   ///
   /// Preconditions: `parent.lock` is held and `name` points to `inode`.
   func removeLocked(_ name: NameKey, _ inode: Inode, from parent: Inode, _ directory: Directory) {
-    _ = directory.remove(name)
+    directory.remove(name)
     inode.lock.withLock { dropLinkLocked(inode) }
     dropName(name.bytes, of: inode, in: parent)
     parent.touchLocked()
@@ -300,7 +300,7 @@ extension FileSystem {
       parent.lock.withLock {
         guard let directory = try? parent.directoryLocked() else { return }
         reference.name.withBytes { bytes in
-          let name = NameKey(bytes)
+          let name = directory.key(for: bytes)
           // Opened or renamed in the meantime: not ours to remove.
           guard directory.find(name) === inode, inode.lock.withLock({ inode.openCount == 0 }) else { return }
           removeLocked(name, inode, from: parent, directory)

@@ -64,12 +64,12 @@ extension FileSystem {
       name: UnsafeRawBufferPointer, parent: Inode, newName: UnsafeRawBufferPointer, newParent: Inode,
       flags: RenameFlags, caller: Caller
     ) throws(Errno) {
-      self.name = NameKey(name)
       self.parent = parent
-      self.newName = NameKey(newName)
       self.newParent = newParent
       directory = try parent.directoryLocked()
       newDirectory = try newParent.directoryLocked()
+      self.name = directory.key(for: name)
+      self.newName = newDirectory.key(for: newName)
       if name.count > FileName.maximumLength { throw .fileNameTooLong }
       guard let source = directory.find(self.name) else { throw .noSuchFileOrDirectory }
       if newName.count > FileName.maximumLength { throw .fileNameTooLong }
@@ -128,9 +128,9 @@ extension FileSystem {
       if movesDirectory { move.newParent.linkCount -= 1 }
     } else {
       if movesDirectory, move.newParent.linkCount == .max { throw .tooManyLinks }
-      move.newDirectory.insert(.make(move.newName.bytes), hash: move.newName.hash, move.source)
+      move.newDirectory.insert(.make(move.newName.bytes), move.newName, move.source)
     }
-    _ = move.directory.remove(move.name)
+    move.directory.remove(move.name)
     if movesDirectory {
       move.parent.linkCount -= 1
       move.newParent.linkCount += 1

@@ -1,0 +1,86 @@
+import SpoolStorage
+import Testing
+
+@testable import SpoolFS
+
+@Suite struct DirectoryTests {
+  private func inode(_ id: UInt64) -> Inode {
+    Inode(
+      id: id, kind: .fifo, mode: 0o600, user: 0, group: 0, payload: .special(device: 0), creator: .unknown,
+      quota: InodeQuota(limit: nil))
+  }
+
+  /// Runs `body` with keys for the names, all made before it.
+  private func withKeys(_ names: [FileName], of directory: Directory, _ body: ([NameKey]) -> Void) {
+    var keys: [NameKey] = []
+    func makeNext() {
+      if keys.count == names.count { return body(keys) }
+      names[keys.count].withBytes { bytes in
+        keys.append(directory.key(for: bytes))
+        makeNext()
+      }
+    }
+    makeNext()
+  }
+
+  /// Few enough for no index, about as many as need one, and many.
+  @Test(arguments: [10, 20, 40, 300])
+  func agreesWithADictionaryAfterEachOfManyChanges(names nameCount: Int) {
+    var random = SystemRandomNumberGenerator()
+    let names = (0..<nameCount).map { number in
+      Array("\(number)".utf8).withUnsafeBytes { FileName.make($0) }
+    }
+    let directory = Directory()
+    var model: [Int: Inode] = [:]
+    var cookies: [Int: UInt64] = [:]
+    for round in 0..<4000 {
+      let grows = (round / (4 * nameCount)).isMultiple(of: 2)
+      let chosen = (0..<3).map { _ in Int.random(in: 0..<nameCount, using: &random) }
+      // The keys were made when the directory was as it was before the first of three changes.
+      withKeys(chosen.map { names[$0] }, of: directory) { keys in
+        for (number, key) in zip(chosen, keys) {
+          let new = inode(UInt64(round))
+          if model[number] != nil, Int.random(in: 0..<4, using: &random) == 0 {
+            #expect(directory.replace(key, with: new) === model[number])
+            model[number] = new
+          } else if grows == (Int.random(in: 0..<4, using: &random) > 0) {
+            if model[number] == nil {
+              directory.insert(names[number], key, new)
+              model[number] = new
+              cookies[number] = nil
+            }
+          } else {
+            #expect(directory.remove(key) === model.removeValue(forKey: number))
+            cookies[number] = nil
+          }
+          #expect(directory.find(key) === model[number])
+        }
+      }
+      #expect(directory.count == model.count)
+      expectListing(directory, names, model, &cookies)
+    }
+    #expect(Set(directory.removeAll().map(\.inode.id)) == Set(model.values.map(\.id)))
+    #expect(directory.isEmpty)
+  }
+
+  /// A listing has each name once, in the order of cookies, and a cookie stays as long as its name does.
+  private func expectListing(
+    _ directory: Directory, _ names: [FileName], _ model: [Int: Inode], _ cookies: inout [Int: UInt64]
+  ) {
+    var listed: [Int: Inode] = [:]
+    var last: UInt64 = 0
+    directory.forEach(after: 0) { entry, cookie in
+      let number = Int(String(decoding: entry.name.bytes, as: UTF8.self))!
+      #expect(listed.updateValue(entry.inode, forKey: number) == nil)
+      #expect(cookie > last && cookies[number, default: cookie] == cookie)
+      cookies[number] = cookie
+      last = cookie
+      return true
+    }
+    #expect(listed.count == model.count && listed.allSatisfy { model[$0.key] === $0.value })
+    for (number, name) in names.enumerated() {
+      let found = name.withBytes { directory.find(directory.key(for: $0)) }
+      if found !== model[number] { Issue.record("\(number) is wrong") }
+    }
+  }
+}
