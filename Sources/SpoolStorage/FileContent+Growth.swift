@@ -74,7 +74,7 @@ extension FileContent {
   ) -> UnsafeMutableRawPointer? {
     // The buffer of a new file: there are no bytes to keep, and no page that they end in.
     if chunk.memory == nil, capacity < Layout.chunk {
-      return store.spareBuffer.take(capacity) ?? malloc(capacity)
+      return store.spareBuffers.take(capacity) ?? malloc(capacity)
     }
     return otherMemory(of: chunk, to: capacity, sparing: bytes)
   }

@@ -67,7 +67,7 @@ extension FileContent {
       store.data.release(pages)
       return false
     }
-    guard let memory = store.spareBuffer.take(capacity) ?? malloc(capacity) else {
+    guard let memory = store.spareBuffers.take(capacity) ?? malloc(capacity) else {
       store.data.release(pages)
       store.memory.release(Int64(capacity))
       return false

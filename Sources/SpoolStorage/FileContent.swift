@@ -188,7 +188,7 @@ public final class FileContent: @unchecked Sendable {
       store.pool.deallocate(memory)
       store.spiller.requestTrimming()
     } else {
-      store.spareBuffer.keepOrFree(memory, chunk.capacity)
+      store.spareBuffers.keepOrFree(memory, chunk.capacity)
       // What two threads free at the same time may count once: it is a hint.
       let before = store.freedBuffers.value
       let freed = before &+ Int64(chunk.capacity)

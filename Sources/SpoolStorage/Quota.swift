@@ -1,51 +1,57 @@
 internal import Synchronization
 
-/// An atomic value that many threads change, for an owner that calls `destroy()`.
+/// Atomic values that many threads change, for an owner that calls `destroy()`.
 ///
-/// It is not inside of its owner but behind a pointer: files change such values all the time, and in the owner's own
+/// They are not inside of their owner but behind a pointer: files change such values all the time, and in the owner's own
 /// storage each change would retain the owner.
-struct SharedCell<Value: AtomicRepresentable>: @unchecked Sendable {  // the pointer never changes
-  let value: UnsafeMutablePointer<Atomic<Value>>
+struct SharedCells<Value: AtomicRepresentable>: @unchecked Sendable {  // the pointer never changes
+  private let first: UnsafeMutablePointer<Atomic<Value>>
+  private let count: Int
 
-  init(_ initial: consuming Value) {
-    // Two in one cache line would slow each other down.
+  init(_ initial: Value, count: Int = 1) {
+    // Others in their cache lines would slow them down.
     let cacheLine = 64
-    let memory = UnsafeMutableRawPointer.allocate(byteCount: cacheLine, alignment: cacheLine)
-    value = memory.bindMemory(to: Atomic<Value>.self, capacity: 1)
-    value.initialize(to: Atomic(initial))
+    let size = (count * MemoryLayout<Atomic<Value>>.stride + cacheLine - 1) / cacheLine * cacheLine
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: cacheLine)
+    first = memory.bindMemory(to: Atomic<Value>.self, capacity: count)
+    for number in 0..<count { (first + number).initialize(to: Atomic(initial)) }
+    self.count = count
   }
 
   func destroy() {
-    value.deinitialize(count: 1)
-    UnsafeMutableRawPointer(value).deallocate()
+    first.deinitialize(count: count)
+    UnsafeMutableRawPointer(first).deallocate()
   }
+
+  @inline(__always)
+  subscript(_ number: Int) -> UnsafeMutablePointer<Atomic<Value>> { first + number }
 }
 
 /// A number that many threads change. The owner calls `destroy()`.
 struct SharedNumber: Sendable {
-  private let cell = SharedCell<Int64>(0)
+  private let cells = SharedCells<Int64>(0)
 
-  func destroy() { cell.destroy() }
+  func destroy() { cells.destroy() }
 
   @inline(__always)
-  var value: Int64 { cell.value.pointee.load(ordering: .relaxed) }
+  var value: Int64 { cells[0].pointee.load(ordering: .relaxed) }
 
   /// Returns the sum.
   @inline(__always)
   @discardableResult
-  func add(_ amount: Int64) -> Int64 { cell.value.pointee.wrappingAdd(amount, ordering: .relaxed).newValue }
+  func add(_ amount: Int64) -> Int64 { cells[0].pointee.wrappingAdd(amount, ordering: .relaxed).newValue }
 
   /// Changes `old`, which becomes what was there, to `new` if it is there.
   @inline(__always)
   func change(_ old: inout Int64, to new: Int64) -> Bool {
-    let (exchanged, original) = cell.value.pointee.weakCompareExchange(expected: old, desired: new, ordering: .relaxed)
+    let (exchanged, original) = cells[0].pointee.weakCompareExchange(expected: old, desired: new, ordering: .relaxed)
     old = original
     return exchanged
   }
 
   /// Not atomic with what other threads do between reading the number and this: for hints.
   @inline(__always)
-  func set(_ value: Int64) { cell.value.pointee.store(value, ordering: .relaxed) }
+  func set(_ value: Int64) { cells[0].pointee.store(value, ordering: .relaxed) }
 }
 
 /// A limit that many threads draw on: reserve first, then use, then release exactly what was reserved. The owner calls

@@ -24,7 +24,7 @@ public final class SpoolStore: Sendable {
   /// What encrypts the files on disk, wherever they are; nil: nothing does.
   let spillKey: SpillKey?
   let pool: ChunkPool
-  let spareBuffer = SpareBuffer()
+  let spareBuffers = SpareBuffers()
   let candidates = Candidates()
   /// Bytes that files hold in memory.
   let memory: Quota
@@ -106,7 +106,7 @@ public final class SpoolStore: Sendable {
     memory.destroy()
     data.destroy()
     disk.destroy()
-    spareBuffer.destroy()
+    spareBuffers.destroy()
   }
 
   /// Starts the thread that spills, trims and stocks before it is needed, where it is not to inherit from the one that first
