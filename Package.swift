@@ -92,7 +92,7 @@ let package = Package(
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "SpoolFSTests", dependencies: ["SpoolFS", "SpoolStorage", "CSpoolSystem", systemPackage],
+      name: "SpoolFSTests", dependencies: ["TestSupport", "SpoolFS", "SpoolStorage", "CSpoolSystem", systemPackage],
       swiftSettings: settings),
     // System calls of the host, for comparing it with the tree.
     .target(name: "CHostCalls", path: "Tests/CHostCalls"),

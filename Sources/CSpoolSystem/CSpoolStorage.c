@@ -37,11 +37,6 @@ void spool_finish_writing_back(int file, off_t offset, off_t count) {
   errno = before;
 }
 
-void spool_drop_from_cache(int file, off_t offset, off_t count) {
-  // Returns what is wrong, and leaves errno alone.
-  (void)posix_fadvise(file, offset, count, POSIX_FADV_DONTNEED);
-}
-
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif

@@ -59,9 +59,9 @@ struct SpareBuffers: Sendable {
   /// Where all places are taken: a size that was freed just now is more likely to be asked for than another.
   @inline(never)
   private func replaceOne(by new: UInt) {
-    let capacity = new >> Self.capacityShift
-    let place = places[Int(capacity) % Self.count]
-    if place.pointee.load(ordering: .relaxed) >> Self.capacityShift == capacity {
+    // Any will do, but not always the same: all of them get the size that is used now.
+    let place = places[Int(new >> 6) % Self.count]
+    if place.pointee.load(ordering: .relaxed) >> Self.capacityShift == new >> Self.capacityShift {
       free(Self.address(in: new))
     } else {
       free(Self.address(in: place.pointee.exchange(new, ordering: .acquiringAndReleasing)))

@@ -10,14 +10,15 @@ internal import SystemPackage
 // What is written leaves it with RWF_DONTCACHE (Linux 6.14), which starts to write pages to disk at once and drops them
 // when they are there. Where kernel or filesystem do not have it, the same is done by hand, a window behind the writer.
 // What is read is dropped by hand always: with the flag the kernel drops a folio of 2 MiB, and what it read ahead in it,
-// with the first piece that is read of it, and reads from disk up to half as much again.
+// with the first piece that is read of it, and reads from disk up to half as much again. Of a file in large folios what was
+// read last stays, as much as a window.
 
 extension SpillFile {
   /// Smaller pieces are gathered and kept by the page cache, as programs expect.
   private static let smallestStreamedPiece = Layout.chunk
   /// What waits to be dropped, in bytes: enough for the disk to be busy with what is written meanwhile.
   private static let window: Int64 = 8 << 20
-  /// Bytes of the largest folio.
+  /// Bytes of the largest folio, where pages are of 4 KiB.
   private static let largestFolio: Int64 = 2 << 20
 
   /// Writes some of the parts to disk, `count` bytes together. Returns how many.
@@ -43,10 +44,10 @@ extension SpillFile {
     let count = try retryingInterrupts { pread(file, buffer.baseAddress, buffer.count, off_t(offset)) }
     if isCachedAbove, count >= Self.smallestStreamedPiece {
       let read = offset..<offset + Int64(count)
-      spool_drop_from_cache(file, off_t(read.lowerBound), off_t(read.count))
+      drop(read)
       // Large folios, whose other parts somebody may be about to read: the kernel asks for several pieces at a time.
-      let settled = read.lowerBound - Self.window..<read.upperBound - Self.window
-      if settled.lowerBound >= 0 { dropWithFolio(settled) }
+      let settledEnd = read.upperBound - Self.window
+      if settledEnd > 0 { dropWithFolio(max(0, read.lowerBound - Self.window)..<settledEnd) }
     }
     return count
   }
@@ -69,8 +70,13 @@ extension SpillFile {
   /// Drops the range from the page cache, and what the folio at its start holds from before. A folio that goes on after
   /// the range stays.
   private func dropWithFolio(_ range: Range<Int64>) {
-    let start = range.lowerBound / Self.largestFolio * Self.largestFolio
-    spool_drop_from_cache(file, off_t(start), off_t(range.upperBound - start))
+    drop(range.lowerBound / Self.largestFolio * Self.largestFolio..<range.upperBound)
+  }
+
+  /// Drops the folios that lie in the range, which is not empty, and has those written that are not on disk yet.
+  private func drop(_ range: Range<Int64>) {
+    // Advice: it fails where nothing can be done about it, and leaves errno alone.
+    posix_fadvise(file, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_DONTNEED)
   }
 }
 

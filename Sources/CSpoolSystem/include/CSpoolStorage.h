@@ -33,12 +33,11 @@ ssize_t spool_write_parts(int file, const struct iovec *parts, int count, off_t 
 // have it.
 ssize_t spool_write_uncached(int file, const struct iovec *parts, int count, off_t offset);
 
-// sync_file_range(2), for GNU sources only: has the kernel start to write the range, and waits until it is on disk.
+// sync_file_range(2), for GNU sources only: has the kernel start to write the range.
 void spool_start_writing_back(int file, off_t offset, off_t count);
-void spool_finish_writing_back(int file, off_t offset, off_t count);
 
-// posix_fadvise(2) with POSIX_FADV_DONTNEED: folios that lie in the range leave the page cache if they are on disk.
-void spool_drop_from_cache(int file, off_t offset, off_t count);
+// The same function: has the kernel write the range, and waits until it has.
+void spool_finish_writing_back(int file, off_t offset, off_t count);
 
 // 1 where the files of the filesystem are memory: spilling there gains nothing. -1 with errno.
 static inline int spool_is_memory_backed(int file) {

@@ -208,7 +208,8 @@ final class Directory {
   }
 }
 
-/// A name that is looked for in a directory, hashed at most once while the directory stays as large or small as it is.
+/// A name that is looked for in a directory. Hashed when it is made, if the directory has an index then; otherwise whenever
+/// the hash is needed.
 struct NameKey {
   let bytes: UnsafeRawBufferPointer
   fileprivate let knownHash: UInt32?
