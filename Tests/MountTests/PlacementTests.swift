@@ -35,7 +35,9 @@ extension MountSuites {
     private static func consumption(of process: Int32) throws -> [ServerThread: [String]] {
       var result: [ServerThread: [String]] = [:]
       for thread in try threads(of: process) {
-        let text = try String(contentsOfFile: "/proc/\(process)/task/\(thread.number)/schedstat", encoding: .utf8)
+        // It may have ended since.
+        let file = "/proc/\(process)/task/\(thread.number)/schedstat"
+        guard let text = try? String(contentsOfFile: file, encoding: .utf8) else { continue }
         let fields = text.split(separator: " ").map(String.init)
         result[thread] = [fields[0], fields[2].trimmingCharacters(in: .newlines)]
       }
