@@ -59,8 +59,8 @@ struct SpareBuffers: Sendable {
   /// Where all places are taken: a size that was freed just now is more likely to be asked for than another.
   @inline(never)
   private func replaceOne(by new: UInt) {
-    // Any will do, but not always the same: all of them get the size that is used now.
-    let place = places[Int(new >> 6) % Self.count]
+    // Any will do, but not always the same, however far apart malloc(3) puts them: all of them get the size that is used now.
+    let place = places[Int((new &* 0x9E37_79B9_7F4A_7C15) >> 32) % Self.count]
     if place.pointee.load(ordering: .relaxed) >> Self.capacityShift == new >> Self.capacityShift {
       free(Self.address(in: new))
     } else {
