@@ -128,8 +128,3 @@ package enum SpillTarget: Sendable {
     }
   }
 }
-
-/// Seconds of the monotonic clock.
-func coarseSeconds() -> Int64 {
-  Int64(nanoseconds(of: CLOCK_MONOTONIC_COARSE) / 1_000_000_000)
-}

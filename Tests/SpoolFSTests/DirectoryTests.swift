@@ -1,16 +1,9 @@
-import SpoolStorage
 import TestSupport
 import Testing
 
 @testable import SpoolFS
 
 @Suite struct DirectoryTests {
-  private func inode(_ id: UInt64) -> Inode {
-    Inode(
-      id: id, kind: .fifo, mode: 0o600, user: 0, group: 0, payload: .special(device: 0), creator: .unknown,
-      quota: InodeQuota(limit: nil))
-  }
-
   /// Runs `body` with keys for the names, all made before it.
   private func withKeys(_ names: [FileName], of directory: Directory, _ body: ([NameKey]) -> Void) {
     var keys: [NameKey] = []
@@ -41,7 +34,7 @@ import Testing
       // The keys were made when the directory was as it was before the first of three changes.
       withKeys(chosen.map { names[$0] }, of: directory) { keys in
         for (step, (number, key)) in zip(chosen, keys).enumerated() {
-          let new = inode(UInt64(3 * round + step))
+          let new = makeInode(UInt64(3 * round + step))
           if model[number] != nil, Int.random(in: 0..<4, using: &random) == 0 {
             #expect(directory.replace(key, with: new) === model[number])
             model[number] = new

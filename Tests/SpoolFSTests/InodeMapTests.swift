@@ -1,17 +1,12 @@
-import SpoolStorage
+import TestSupport
 import Testing
 
 @testable import SpoolFS
 
 @Suite struct InodeMapTests {
-  private func inode(_ id: UInt64) -> Inode {
-    Inode(
-      id: id, kind: .fifo, mode: 0o600, user: 0, group: 0, payload: .special(device: 0), creator: .unknown,
-      quota: InodeQuota(limit: nil))
-  }
-
   @Test func agreesWithADictionaryAfterEachOfManyChanges() {
-    var random = SystemRandomNumberGenerator()
+    let seed = SeededGenerator.testSeed()
+    var random = SeededGenerator(seed: seed)
     var map = InodeMap()
     var dictionary: [UInt64: Inode] = [:]
     for round in 0..<20_000 {
@@ -22,14 +17,14 @@ import Testing
       // More of them for a while, then fewer, so that the map grows and shrinks.
       if (round / 2000).isMultiple(of: 2) == (Int.random(in: 0..<4, using: &random) > 0) {
         if dictionary[id] == nil {
-          let new = inode(id)
+          let new = makeInode(id)
           dictionary[id] = new
           map.insert(new)
         }
       } else {
         #expect(map.remove(id) === dictionary.removeValue(forKey: id))
       }
-      #expect(map.count == dictionary.count && map.find(id) === dictionary[id])
+      #expect(map.count == dictionary.count && map.find(id) === dictionary[id], "SPOOLFS_SEED=\(seed)")
       if round % 500 == 0 { #expect(dictionary.allSatisfy { map.find($0.key) === $0.value }) }
     }
     #expect(Set(map.removeAll().map(\.id)) == Set(dictionary.keys))

@@ -19,6 +19,13 @@ func makeTree(
       storage: storage, inodeLimit: inodeLimit, extendedAttributes: xattrs, lifetime: lifetime))
 }
 
+/// An inode of no tree.
+func makeInode(_ id: UInt64) -> Inode {
+  Inode(
+    id: id, kind: .fifo, mode: 0o600, user: 0, group: 0, payload: .special(device: 0), creator: .unknown,
+    quota: InodeQuota(limit: nil))
+}
+
 /// The errno that `body` fails with, nil if it does not.
 func errno<Result>(_ body: () throws -> Result) -> Errno? {
   do {

@@ -20,10 +20,10 @@ final class CommandNames: @unchecked Sendable {
 
   private struct Recent {
     let command: UInt32
-    let nanoseconds: UInt64
+    let nanoseconds: Int
   }
 
-  private static let believedFor: UInt64 = 100_000_000
+  private static let believedFor = 100_000_000
   private static let maximumRecent = 1024
   /// Names are kept for as long as the tree: processes that rename themselves again and again must not fill memory.
   private static let maximumNames = 4096
@@ -80,9 +80,4 @@ final class CommandNames: @unchecked Sendable {
       return String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
     }
   }
-}
-
-/// CLOCK_MONOTONIC_COARSE in nanoseconds.
-func coarseNanoseconds() -> UInt64 {
-  UInt64(nanoseconds(of: CLOCK_MONOTONIC_COARSE))
 }

@@ -79,9 +79,9 @@ final class InodeQuota: Sendable {
   /// Inodes whose last name has gone and that are still there.
   private let orphans = Atomic<Int>(0)
   var orphanCount: Int { orphans.load(ordering: .acquiring) }
-  private let lastOrphanStarted = Atomic<UInt64>(0)
+  private let lastOrphanStarted = Atomic<Int>(0)
   /// Nanoseconds after which a file without names is taken to be in use.
-  private static let reclaimTime: UInt64 = 500_000_000
+  private static let reclaimTime = 500_000_000
 
   /// Whether a file lost its last name so lately that it may just be about to end.
   var isReclaiming: Bool {

@@ -27,6 +27,12 @@ package func nanoseconds(of clock: Int32) -> Int {
   return time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
+/// Nanoseconds of the monotonic clock, as of its last tick: cheaper than the time itself.
+package func coarseNanoseconds() -> Int { nanoseconds(of: CLOCK_MONOTONIC_COARSE) }
+
+/// The same in seconds.
+func coarseSeconds() -> Int64 { Int64(coarseNanoseconds() / 1_000_000_000) }
+
 /// The value of an environment variable, nil when it is not set or empty.
 package func environmentValue(_ name: String) -> String? {
   guard let value = getenv(name), value.pointee != 0 else { return nil }
