@@ -1,11 +1,14 @@
 #define _GNU_SOURCE
 #include "CSpoolSystem.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+
+const int spool_o_direct = O_DIRECT;
 
 static _Thread_local void *current_worker;
 

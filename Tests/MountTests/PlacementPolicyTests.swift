@@ -55,6 +55,17 @@ import Testing
     #expect(policy(after: mixed).allowsIdle)
   }
 
+  @Test func aProcessorIsSpareThatNobodyWantedOfLate() {
+    #expect(!policy().hasSpareProcessor)
+    // The thread that serves does not count itself.
+    let calm = Array(repeating: Self.flowing, count: 5)
+    #expect(policy(after: calm).hasSpareProcessor)
+    let mixed = calm + [Sample(requests: 50, isStalled: false, runnable: 3, servers: 1)]
+    #expect(policy(after: mixed).allowsIdle)
+    #expect(!policy(after: mixed).hasSpareProcessor)
+    #expect(!policy(after: Array(repeating: Self.crowded, count: 4)).hasSpareProcessor)
+  }
+
   @Test func whenOthersComeToStayItIsTakenAway() {
     #expect(!policy(after: [Self.flowing] + Array(repeating: Self.crowded, count: 4)).allowsIdle)
   }

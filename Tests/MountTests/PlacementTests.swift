@@ -212,6 +212,52 @@ extension MountSuites {
       }
     }
 
+    /// Where a thread may run, as the kernel writes it: `0`, `0-3,5`.
+    private static func processors(of thread: ServerThread, in process: Int32) -> String? {
+      let status = try? String(contentsOfFile: "/proc/\(process)/task/\(thread.number)/status", encoding: .utf8)
+      let line = status?.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") }
+      return line?.split(separator: "\t").last.map(String.init)
+    }
+
+    /// The servers of a ring that are not on the processor of their queue, as they read for a program that does not wait.
+    private static func awayFromHome(_ process: Int32) throws -> [ServerThread] {
+      try servers(of: process).filter { thread in
+        guard let now = processors(of: thread, in: process) else { return false }
+        return now != String(thread.name.dropFirst("spoolfs/".count).prefix(while: \.isNumber))
+      }
+    }
+
+    /// As root: others' mounts read ahead too little for it.
+    @Test(.enabled(if: geteuid() == 0 && sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1))
+    func whatIsReadAheadIsReadBesideTheReader() async throws {
+      try await onThread {
+        let mount = try ServedMount(cache: .writethrough, transport: .ring)
+        defer { mount.end() }
+        let file = try HostFile(mount("large"), O_CREAT | O_RDWR)
+        let piece = pattern(1 << 20)
+        let offsets = stride(from: 0, to: Int64(32) << 20, by: piece.count)
+        for offset in offsets { try file.write(piece, at: offset) }
+        try eventually {
+          posix_fadvise(file.descriptor, 0, 0, POSIX_FADV_DONTNEED)
+          var wereAway = false
+          for offset in offsets {
+            #expect(try file.read(piece.count, at: offset) == piece)
+            wereAway = try wereAway || !Self.awayFromHome(mount.process).isEmpty
+          }
+          return wereAway
+        }
+        // Who answers what its caller waits for is at home.
+        let before = try Self.consumption(of: mount.process)
+        try Self.work(in: mount, 200)
+        let after = try Self.consumption(of: mount.process)
+        func runs(_ thread: ServerThread) -> Int {
+          (Int(after[thread]?[1] ?? "") ?? 0) - (Int(before[thread]?[1] ?? "") ?? 0)
+        }
+        #expect(try !Self.awayFromHome(mount.process).contains { runs($0) > 100 })
+        #expect(try Self.servers(of: mount.process).contains { runs($0) > 100 })
+      }
+    }
+
     /// Many more requests than processors that wait for a lock, as they would for a disk. Over the ring, those of one
     /// processor leave others of the same alone.
     @Test(arguments: transports) func requestsThatTakeLongHoldUpNobodyElse(

@@ -14,6 +14,9 @@ int spool_fuse_clone(int device, int session);
 // came (ECONNRESET: the other side closed without sending).
 int spool_receive_descriptor(int socket);
 
+// O_DIRECT is for _GNU_SOURCE only, which Glibc's module lacks.
+extern const int spool_o_direct;
+
 // memfd_create(2) is declared for _GNU_SOURCE only, which Glibc's module lacks. Close-on-exec.
 int spool_memory_file(const char *name);
 

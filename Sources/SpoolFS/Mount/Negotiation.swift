@@ -111,6 +111,9 @@ struct Negotiation {
   /// Whether the kernel may hold data that the tree has not seen.
   var kernelHoldsData: Bool { agreed.contains(.writebackCache) }
 
+  /// Whether reads go through the page cache, where nobody asks for direct I/O.
+  var cachesReads: Bool { cache != .none }
+
   /// FOPEN_ flags of the answer to OPEN and CREATE.
   var openFlags: UInt32 {
     // FOPEN_PARALLEL_DIRECT_WRITES, 1 << 6: `FileContent` orders overlapping writes itself.

@@ -49,6 +49,8 @@ final class Placement: @unchecked Sendable {
 
   /// What was seen of late. Written by the thread that watches.
   let callers = Atomic<Callers>(.move)
+  /// Whether a thread that leaves its caller's processor finds another. Likewise.
+  let hasSpareProcessor = Atomic<Bool>(false)
 
   private var policy = PlacementPolicy(processors: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
   private let load = RunnableThreads()
@@ -145,6 +147,7 @@ final class Placement: @unchecked Sendable {
       }
     }
     policy.begin()
+    hasSpareProcessor.store(false, ordering: .relaxed)
   }
 
   /// Looks at all threads, decides, and gives policies.
@@ -164,6 +167,7 @@ final class Placement: @unchecked Sendable {
           }
         ))
       let hasIdle = policy.allowsIdle && (Self.canReturn || threads.contains(where: \.isAlwaysIdle))
+      hasSpareProcessor.store(policy.hasSpareProcessor, ordering: .relaxed)
       callers.store(hasIdle ? .stay : policy.isCrowded ? .crowd : .move, ordering: .relaxed)
       for thread in threads {
         thread.setIdlePolicy(deserves(thread))

@@ -50,6 +50,10 @@ struct PlacementPolicy {
   /// Whether threads have the idle policy, and of late there always was a processor that nobody wanted.
   var isSteady: Bool { allowsIdle && goodSamples >= Self.steady && runnable.max() < processors }
 
+  /// Whether a thread that leaves its caller's processor finds another. Under the idle policy one that of late nobody ever
+  /// wanted; it would wait there for milliseconds otherwise.
+  var hasSpareProcessor: Bool { allowsIdle ? runnable.max() < processors : hasRoom }
+
   /// A request has come after a quiet time: what there was before it has no bearing on what comes.
   mutating func begin() {
     quietSamples = 0

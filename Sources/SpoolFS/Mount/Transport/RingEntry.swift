@@ -62,6 +62,23 @@ final class RingEntry: Worker, @unchecked Sendable {
   /// The number of the file or directory that the request is for.
   var file: UInt64 { headers.load(as: fuse_in_header.self).nodeid }
 
+  /// A READ that goes through the page cache.
+  struct Read {
+    /// The number of the file.
+    let file: UInt64
+    let offset: Int64
+    let count: Int
+  }
+
+  /// What is to be read; nil where the request is no READ, or bypasses the page cache.
+  var read: Read? {
+    let header = headers.load(as: fuse_in_header.self)
+    guard header.opcode == Opcode.read.rawValue else { return nil }
+    let arguments = headers.load(fromByteOffset: Layout.argument, as: fuse_read_in.self)
+    if arguments.flags & UInt32(spool_o_direct) != 0 { return nil }
+    return Read(file: header.nodeid, offset: Int64(bitPattern: arguments.offset), count: Int(arguments.size))
+  }
+
   // MARK: - The server's thread
 
   /// Answers the request that the kernel has put here. On return the answer is there.

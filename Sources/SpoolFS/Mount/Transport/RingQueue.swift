@@ -1,3 +1,4 @@
+import SpoolStorage
 internal import Synchronization
 internal import SystemPackage
 
@@ -5,7 +6,9 @@ internal import SystemPackage
 ///
 /// Each server has one entry, so the kernel gives it a request only when it has none: no request waits behind one that
 /// takes long while another server is idle. So that one is, servers are added as they are needed.
-final class RingQueue: Sendable {
+final class RingQueue: @unchecked Sendable {
+  // @unchecked: `streamLock` protects `stream`.
+
   /// Requests of one processor that may wait for a disk or a lock at the same time. Those that wait for the kernel come
   /// on top: with nobody left to take what it sends, they would wait for ever.
   private static let maximumServers = 4
@@ -22,6 +25,9 @@ final class RingQueue: Sendable {
   private let busyServers = Atomic<Int>(0)
   /// Those that wait until the kernel has sent other requests.
   private let waitingServers = Atomic<Int>(0)
+
+  private let streamLock = Lock()
+  @exclusivity(unchecked) private var stream = ReadStream()
 
   init(_ number: Int, of transport: RingTransport) {
     self.number = number
@@ -43,6 +49,11 @@ final class RingQueue: Sendable {
     else { return }
     // Without it the queue is served as well, with more waiting.
     do throws(Errno) { try transport.addServer(to: self, file: file, isNeeded: false) } catch { serverFailed() }
+  }
+
+  /// Whether a READ is one of a stream.
+  func isOfStream(_ read: RingEntry.Read) -> Bool {
+    read.count >= ReadStream.leastRead && streamLock.withLock { stream.takes(read) }
   }
 
   func requestEnds() { busyServers.wrappingSubtract(1, ordering: .relaxed) }

@@ -1,6 +1,7 @@
 internal import CSpoolRing
 internal import CSpoolSystem
 internal import Glibc
+internal import Synchronization
 internal import SystemPackage
 
 /// What one thread needs to serve a queue: a ring of its own, and an entry.
@@ -12,6 +13,8 @@ final class RingServer: @unchecked Sendable {
   let entry: RingEntry
   private let queue: RingQueue
   private var ring: OpaquePointer?
+  /// Whether the thread has gone away from the queue's processor.
+  private var isAway = false
 
   init(_ queue: RingQueue, maximumWrite: Int) {
     self.queue = queue
@@ -55,6 +58,7 @@ final class RingServer: @unchecked Sendable {
 
   private func serve(_ session: Session, _ thread: ServingThread) {
     let placement = session.placement
+    let readsAhead = session.negotiation.cachesReads
     var wasRegistered = true
     while true {
       switch Errno(rawValue: spool_ring_wait(ring)) {
@@ -62,6 +66,7 @@ final class RingServer: @unchecked Sendable {
         wasRegistered = true
         placement.requestBegins(thread)
         queue.requestBegins(on: entry.file)
+        if readsAhead { chooseProcessor(placement) }
         entry.serve(session)
         queue.requestEnds()
         placement.requestEnds(thread)
@@ -77,6 +82,24 @@ final class RingServer: @unchecked Sendable {
         prepareRegistration(as: queue.number)
       }
     }
+  }
+
+  /// Goes to another processor for a READ of what a program has not asked for yet, so that the program and we copy at the
+  /// same time, and comes back for any other request: for that, the caller waits.
+  @inline(__always)
+  private func chooseProcessor(_ placement: Placement) {
+    let read = entry.read
+    if read == nil, !isAway { return }
+    let isOfStream = read.map { queue.isOfStream($0) } ?? false
+    let belongsElsewhere = isOfStream && placement.hasSpareProcessor.load(ordering: .relaxed)
+    if belongsElsewhere != isAway { move(away: belongsElsewhere) }
+  }
+
+  @inline(never)
+  private func move(away: Bool) {
+    let home = Int32(queue.number)
+    if away { Processors.allowed.keep(0, from: home) } else { spool_run_on_processor(home) }
+    isAway = away
   }
 
   private func prepareRegistration(as number: Int) {
