@@ -6,10 +6,10 @@ import Testing
 @Suite struct PlacementPolicyTests {
   private typealias Sample = PlacementPolicy.Sample
 
-  private static let flowing = Sample(requests: 50, isStalled: false, runnable: 2, servers: 1)
-  private static let crowded = Sample(requests: 50, isStalled: false, runnable: 5, servers: 1)
-  private static let stalled = Sample(requests: 1, isStalled: true, runnable: 5, servers: 1)
-  private static let nothing = Sample(requests: 0, isStalled: false, runnable: 0, servers: 0)
+  private static let flowing = Sample(requests: 50, isStalled: false, runnable: 2, servers: 1, active: 1)
+  private static let crowded = Sample(requests: 50, isStalled: false, runnable: 5, servers: 1, active: 1)
+  private static let stalled = Sample(requests: 1, isStalled: true, runnable: 5, servers: 1, active: 1)
+  private static let nothing = Sample(requests: 0, isStalled: false, runnable: 0, servers: 0, active: 0)
 
   private func policy(after samples: [PlacementPolicy.Sample] = []) -> PlacementPolicy {
     var policy = PlacementPolicy(processors: 2)
@@ -42,7 +42,7 @@ import Testing
   }
 
   @Test func fewRequestsDoNot() {
-    let few = Sample(requests: 1, isStalled: false, runnable: 1, servers: 1)
+    let few = Sample(requests: 1, isStalled: false, runnable: 1, servers: 1, active: 1)
     #expect(!policy(after: Array(repeating: few, count: 100)).allowsIdle)
   }
 
@@ -55,15 +55,25 @@ import Testing
     #expect(policy(after: mixed).allowsIdle)
   }
 
-  @Test func aProcessorIsSpareThatNobodyWantedOfLate() {
-    #expect(!policy().hasSpareProcessor)
-    // The thread that serves does not count itself.
-    let calm = Array(repeating: Self.flowing, count: 5)
-    #expect(policy(after: calm).hasSpareProcessor)
-    let mixed = calm + [Sample(requests: 50, isStalled: false, runnable: 3, servers: 1)]
-    #expect(policy(after: mixed).allowsIdle)
-    #expect(!policy(after: mixed).hasSpareProcessor)
-    #expect(!policy(after: Array(repeating: Self.crowded, count: 4)).hasSpareProcessor)
+  @Test func aProcessorIsSpareThatOnlyServersWantedOfLate() {
+    func isSpare(_ samples: [Sample]) -> Bool { policy(after: samples).hasSpareProcessor }
+    let calm = Array(repeating: Self.flowing, count: 4)
+    let full = Sample(requests: 50, isStalled: false, runnable: 3, servers: 1, active: 1)
+    #expect(!isSpare([]))
+    #expect(isSpare(calm))
+    #expect(isSpare(calm + Array(repeating: full, count: 3)))
+    // Though it has the idle policy still.
+    #expect(policy(after: calm + Array(repeating: full, count: 4)).allowsIdle)
+    #expect(!isSpare(calm + Array(repeating: full, count: 4)))
+    // Under the normal policy.
+    func few(_ runnable: Int) -> [Sample] {
+      Array(repeating: Sample(requests: 1, isStalled: false, runnable: runnable, servers: 0, active: 3), count: 4)
+    }
+    #expect(!policy(after: few(2)).allowsIdle)
+    #expect(isSpare(few(2)))
+    // There are more threads than processors, whoever they are.
+    #expect(!isSpare(few(4)))
+    #expect(!isSpare(Array(repeating: Self.crowded, count: 4)))
   }
 
   @Test func whenOthersComeToStayItIsTakenAway() {
@@ -72,7 +82,7 @@ import Testing
 
   /// A server under the idle policy is displaced by whom it has answered, so both are runnable.
   @Test func serversDoNotCrowdThemselvesOut() {
-    let twoClients = Sample(requests: 80, isStalled: false, runnable: 4, servers: 2)
+    let twoClients = Sample(requests: 80, isStalled: false, runnable: 4, servers: 2, active: 2)
     #expect(policy(after: [Self.flowing] + Array(repeating: twoClients, count: 100)).allowsIdle)
   }
 

@@ -63,7 +63,7 @@ final class Placement: @unchecked Sendable {
   /// Watches the calling thread while `body` runs.
   ///
   /// - Parameters:
-  ///   - processor: where it runs; nil where it goes to its callers by itself.
+  ///   - processor: where its callers are; nil where it looks for them by itself.
   ///   - isAlwaysIdle: whether it has the idle policy, and keeps it.
   func watching(on processor: Int32? = nil, isAlwaysIdle: Bool = false, _ body: (ServingThread) -> Void) {
     let thread = ServingThread(fixedProcessor: processor, isAlwaysIdle: isAlwaysIdle)
@@ -133,6 +133,7 @@ final class Placement: @unchecked Sendable {
       return changed.wait(after: changed.current(), timeout: policy.isSteady ? Self.steadyInterval : Self.interval)
     }
     watchedFrom.store(-1, ordering: .relaxed)
+    hasSpareProcessor.store(false, ordering: .relaxed)
     Processors.allowed.restore(0)
     var seen = changed.current()
     isAsleep.store(true, ordering: .sequentiallyConsistent)
@@ -147,7 +148,6 @@ final class Placement: @unchecked Sendable {
       }
     }
     policy.begin()
-    hasSpareProcessor.store(false, ordering: .relaxed)
   }
 
   /// Looks at all threads, decides, and gives policies.
@@ -164,7 +164,8 @@ final class Placement: @unchecked Sendable {
           isStalled: threads.contains { wasStalled($0) || isStarving($0) }, runnable: runnable,
           servers: threads.reduce(0) {
             $0 + ($1.watch.progress > 0 && $1.hasIdlePolicy.load(ordering: .relaxed) ? 1 : 0)
-          }
+          },
+          active: threads.reduce(0) { $0 + ($1.watch.progress > 0 || $1.watch.wasBusy ? 1 : 0) }
         ))
       let hasIdle = policy.allowsIdle && (Self.canReturn || threads.contains(where: \.isAlwaysIdle))
       hasSpareProcessor.store(policy.hasSpareProcessor, ordering: .relaxed)

@@ -13,8 +13,10 @@ struct PlacementPolicy {
     var isStalled: Bool
     /// Threads of the whole system that run or could run now, without the one that decides.
     var runnable: Int
-    /// Threads that answered requests.
+    /// Threads with the idle policy that answered requests.
     var servers: Int
+    /// Threads with any policy that answered requests, or are at one.
+    var active: Int
   }
 
   /// Fewer requests in a millisecond gain nothing.
@@ -42,6 +44,9 @@ struct PlacementPolicy {
   /// they answer has displaced them.
   private var runnable = SIMD4<Int>(repeating: .max)
 
+  /// The same, without any threads that serve.
+  private var others = SIMD4<Int>(repeating: .max)
+
   init(processors: Int) { self.processors = processors }
 
   /// Whether nothing has happened for so long that nothing need be sampled until a request comes.
@@ -50,9 +55,9 @@ struct PlacementPolicy {
   /// Whether threads have the idle policy, and of late there always was a processor that nobody wanted.
   var isSteady: Bool { allowsIdle && goodSamples >= Self.steady && runnable.max() < processors }
 
-  /// Whether a thread that leaves its caller's processor finds another. Under the idle policy one that of late nobody ever
-  /// wanted; it would wait there for milliseconds otherwise.
-  var hasSpareProcessor: Bool { allowsIdle ? runnable.max() < processors : hasRoom }
+  /// Whether at least once of late nobody had to wait, and there was a processor that only those who serve wanted: one that
+  /// leaves its caller's finds another.
+  var hasSpareProcessor: Bool { hasRoom && others.min() < processors }
 
   /// A request has come after a quiet time: what there was before it has no bearing on what comes.
   mutating func begin() {
@@ -61,11 +66,13 @@ struct PlacementPolicy {
     pause = 0
     nextPause = Self.pauses.first
     runnable = SIMD4(repeating: .max)
+    others = SIMD4(repeating: .max)
   }
 
   /// Takes one sample in, and decides.
   mutating func take(_ sample: Sample) {
     runnable = SIMD4(runnable.y, runnable.z, runnable.w, sample.runnable - (allowsIdle ? sample.servers : 0))
+    others = SIMD4(others.y, others.z, others.w, sample.runnable - sample.active)
     quietSamples = sample.requests > 0 || sample.isStalled ? 0 : quietSamples + 1
     pause = max(0, pause - 1)
     if allowsIdle { review(sample) } else { consider(sample) }

@@ -62,7 +62,7 @@ final class RingEntry: Worker, @unchecked Sendable {
   /// The number of the file or directory that the request is for.
   var file: UInt64 { headers.load(as: fuse_in_header.self).nodeid }
 
-  /// A READ that goes through the page cache.
+  /// A READ of a file that is not open with O_DIRECT.
   struct Read {
     /// The number of the file.
     let file: UInt64
@@ -70,7 +70,7 @@ final class RingEntry: Worker, @unchecked Sendable {
     let count: Int
   }
 
-  /// What is to be read; nil where the request is no READ, or bypasses the page cache.
+  /// What is to be read; nil where the request is another.
   var read: Read? {
     let header = headers.load(as: fuse_in_header.self)
     guard header.opcode == Opcode.read.rawValue else { return nil }

@@ -26,12 +26,15 @@ final class RingQueue: @unchecked Sendable {
   /// Those that wait until the kernel has sent other requests.
   private let waitingServers = Atomic<Int>(0)
 
+  /// Whether its servers have other processors to go to.
+  let canBeLeft: Bool
   private let streamLock = Lock()
   @exclusivity(unchecked) private var stream = ReadStream()
 
   init(_ number: Int, of transport: RingTransport) {
     self.number = number
     self.transport = transport
+    canBeLeft = Processors.allowed.count > 1 && Processors.allowed.contains(Int32(number))
   }
 
   func serverStarts() { servers.wrappingAdd(1, ordering: .relaxed) }
@@ -53,7 +56,7 @@ final class RingQueue: @unchecked Sendable {
 
   /// Whether a READ is one of a stream.
   func isOfStream(_ read: RingEntry.Read) -> Bool {
-    read.count >= ReadStream.leastRead && streamLock.withLock { stream.takes(read) }
+    read.count >= ReadStream.leastRead && streamLock.withLock { stream.goesOn(with: read) }
   }
 
   func requestEnds() { busyServers.wrappingSubtract(1, ordering: .relaxed) }

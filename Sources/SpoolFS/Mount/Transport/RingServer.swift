@@ -58,7 +58,7 @@ final class RingServer: @unchecked Sendable {
 
   private func serve(_ session: Session, _ thread: ServingThread) {
     let placement = session.placement
-    let readsAhead = session.negotiation.cachesReads
+    let mayLeave = session.negotiation.cachesReads && queue.canBeLeft
     var wasRegistered = true
     while true {
       switch Errno(rawValue: spool_ring_wait(ring)) {
@@ -66,7 +66,7 @@ final class RingServer: @unchecked Sendable {
         wasRegistered = true
         placement.requestBegins(thread)
         queue.requestBegins(on: entry.file)
-        if readsAhead { chooseProcessor(placement) }
+        if mayLeave { chooseProcessor(placement) }
         entry.serve(session)
         queue.requestEnds()
         placement.requestEnds(thread)
@@ -98,7 +98,12 @@ final class RingServer: @unchecked Sendable {
   @inline(never)
   private func move(away: Bool) {
     let home = Int32(queue.number)
-    if away { Processors.allowed.keep(0, from: home) } else { spool_run_on_processor(home) }
+    if away {
+      Processors.allowed.keep(0, from: home)
+    } else if spool_run_on_processor(home) != 0 {
+      // It is offline. Once it is back, the scheduler may choose it again.
+      Processors.allowed.restore(0)
+    }
     isAway = away
   }
 

@@ -50,7 +50,7 @@ final class ServingThread: @unchecked Sendable {
 
   deinit { if status >= 0 { close(status) } }
 
-  /// Where it runs, if that is known; else -1.
+  /// Where its callers are, if that is known; else -1.
   @inline(__always)
   var processor: Int32 { fixedProcessor ?? home.load(ordering: .relaxed) }
 
