@@ -84,10 +84,9 @@ final class Inode: @unchecked Sendable {
   deinit {
     releaseParents()
     if isSnapshot { return }
-    if isOrphan {
-      payload = .special(device: 0)  // the space first: who waits for it looks at the number of orphans
-      quota.orphanEnded()
-    }
+    // The space first: who waits for it looks at the number of inodes, or of orphans.
+    payload = .special(device: 0)
+    if isOrphan { quota.orphanEnded() }
     quota.release()
   }
 
