@@ -43,7 +43,7 @@ import Testing
     _ = [try unnamed.fileDescriptor(), try named.fileDescriptor(), try given.fileDescriptor()]
     // Each file, a directory of each of two spooled files, one unlinked, and two opened anew.
     #expect(openDescriptors(in: sandbox.path) >= 9)
-    try Self.shell("for file in /proc/$$/fd/*; do readlink $file; done > '\(list)'")
+    try Self.shell("for file in /proc/$$/fd/*; do readlink $file || :; done > '\(list)'")
     let seen = try text(contents(of: list)).split(separator: "\n")
     #expect(!seen.isEmpty && seen.allSatisfy { !$0.hasPrefix(sandbox.path.string) || $0 == list.string })
   }
