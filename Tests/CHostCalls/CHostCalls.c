@@ -132,3 +132,8 @@ int host_processor_count(int thread) {
   cpu_set_t set;
   return sched_getaffinity(thread, sizeof set, &set) < 0 ? -1 : CPU_COUNT(&set);
 }
+
+int host_may_run_on(int thread, int processor) {
+  cpu_set_t set;
+  return sched_getaffinity(thread, sizeof set, &set) < 0 ? -1 : CPU_ISSET(processor, &set);
+}

@@ -212,22 +212,12 @@ extension MountSuites {
       }
     }
 
-    /// Where a thread may run: /proc has `0-3,5`.
-    private static func processors(of thread: ServerThread, in process: Int32) -> [Int] {
-      let status = try? String(contentsOfFile: "/proc/\(process)/task/\(thread.number)/status", encoding: .utf8)
-      let line = status?.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") }
-      return (line?.split(separator: "\t").last ?? "").split(separator: ",").flatMap { part in
-        let bounds = part.split(separator: "-").compactMap { Int($0) }
-        return bounds.isEmpty ? [] : Array(bounds[0]...bounds[bounds.count - 1])
-      }
-    }
-
-    /// The servers of the ring's first queue, and whether each may run on its processor, and only there.
+    /// The servers of the ring's first queue that may run on its processor only, and those that may not run there.
     private static func firstServers(_ process: Int32) throws -> (home: Set<ServerThread>, away: Set<ServerThread>) {
       let servers = try servers(of: process).filter { ["spoolfs/0", "spoolfs/0+"].contains($0.name) }
       return (
-        Set(servers.filter { processors(of: $0, in: process) == [0] }),
-        Set(servers.filter { !processors(of: $0, in: process).contains(0) })
+        Set(servers.filter { host_may_run_on($0.number, 0) == 1 && host_processor_count($0.number) == 1 }),
+        Set(servers.filter { host_may_run_on($0.number, 0) == 0 })
       )
     }
 

@@ -59,3 +59,5 @@ int host_policy(int thread);
 extern const int host_policy_normal, host_policy_idle;
 // How many processors a thread may run on.
 int host_processor_count(int thread);
+// Whether it may run on that one; -1 where there is no such thread.
+int host_may_run_on(int thread, int processor);
