@@ -182,6 +182,31 @@ extension MountSuites {
       }
     }
 
+    /// The kernel tells of a file's end a little after close(2) and rmdir(2) have returned; tmpfs has its space at once.
+    @Test(arguments: Way.all) func spaceIsFreeAfterTheLastClose(_ way: Way) async throws {
+      let limit = 1 << 20
+      try await withMount(.init(storage: .init(sizeLimit: Int64(limit)), inodeLimit: 8), options: way.options) { tree in
+        let data = pattern(limit)
+        for _ in 0..<30 {
+          let file = try HostFile(unnamedIn: tree.path)
+          try file.write(data, at: 0)
+          try file.sync()
+        }
+        var removed: HostFile? = try HostFile(tree("a"), O_CREAT | O_RDWR)
+        try removed?.write(data, at: 0)
+        try removed?.sync()
+        try Host.unlink(tree("a"))
+        // Longer than what was removed is taken to be about to end.
+        usleep(700_000)
+        removed = nil
+        try HostFile(tree("a"), O_CREAT | O_RDWR).write(data, at: 0)
+        for round in 0..<30 {
+          try Host.makeDirectory(tree("d\(round)"))
+          try Host.removeDirectory(tree("d\(round)"))
+        }
+      }
+    }
+
     @Test func theLimitIsReported() async throws {
       let configuration = FileSystem.Configuration(storage: .init(sizeLimit: 1 << 20))
       try await withMount(configuration) { tree in

@@ -127,18 +127,37 @@ struct NamespaceTests {
     try tree.remove("g")
   }
 
-  @Test("space of a removed file that the kernel still knows is waited for")
-  func reclaim() throws {
+  private func write(_ count: Int, to file: Inode, in tree: FileSystem) throws {
+    try Array(repeating: UInt8(1), count: count).withUnsafeBytes {
+      _ = try tree.write(file, $0, at: 0, by: rootCaller)
+    }
+  }
+
+  @Test("space of a file without a name that the kernel still knows is waited for", arguments: [false, true])
+  func reclaim(isUnnamed: Bool) throws {
     let tree = try makeTree(sizeLimit: 8192)
-    try tree.write(Array(repeating: 1, count: 8192), to: "f")
-    var file: Inode? = try tree.lookup("f", in: tree.root)
+    var file: Inode? =
+      try isUnnamed
+      ? tree.createUnnamed(in: tree.root, mode: 0o600, by: rootCaller)
+      : tree.create("f", in: tree.root)
+    try write(8192, to: file!, in: tree)
     tree.remember(file!)
     let id = file!.id
     file = nil
-    try tree.remove("f")
-    #expect(tree.quota.isReclaiming)
+    if !isUnnamed { try tree.remove("f") }
+    #expect(tree.quota.orphanCount == 1)
     Thread.detachNewThread { tree.forget(id, 1) }
     try tree.write(Array(repeating: 2, count: 8192), to: "g")
+    #expect(tree.quota.orphanCount == 0)
+  }
+
+  @Test("a file in use is not waited for any longer, and one that gets a name is not waited for")
+  func noReclaim() throws {
+    let tree = try makeTree(sizeLimit: 8192)
+    let file = try tree.createUnnamed(in: tree.root, mode: 0o600, by: rootCaller)
+    #expect(tree.quota.orphanCount == 1)
+    #expect(errno { try write(8193, to: file, in: tree) } == .noSpace)
+    try withName("f") { try tree.link(file, as: $0, in: tree.root, by: rootCaller) }
     #expect(tree.quota.orphanCount == 0)
   }
 

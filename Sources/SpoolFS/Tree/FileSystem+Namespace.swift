@@ -48,6 +48,7 @@ extension FileSystem {
     inode.lock.withLock {
       inode.linkCount = 0
       inode.isLinkable = true
+      inode.becomeOrphanLocked()
     }
     return inode
   }
@@ -121,6 +122,7 @@ extension FileSystem {
         // As on tmpfs a further name counts as an inode: it takes memory that no other limit knows.
         if inode.linkCount > 0 { try quota.reserve() }
         inode.linkCount += 1
+        inode.endOrphanLocked()
         inode.changed = .now
       }
       return inode
@@ -241,7 +243,7 @@ extension FileSystem {
   func dropLinkLocked(_ inode: Inode) {
     inode.linkCount -= 1
     inode.changed = .now
-    if inode.linkCount > 0 { quota.release() } else { inode.becomeOrphanLocked() }
+    if inode.linkCount > 0 { quota.release() } else { removedLastNameLocked(inode) }
   }
 
   /// Marks an empty directory as removed: it takes no more entries.
@@ -254,6 +256,12 @@ extension FileSystem {
     if !directory.isEmpty { throw .directoryNotEmpty }
     inode.linkCount = 0
     inode.changed = .now
+    removedLastNameLocked(inode)
+  }
+
+  private func removedLastNameLocked(_ inode: Inode) {
+    quota.nameRemoved()
+    inode.becomeOrphanLocked()
   }
 
   /// - Throws: EPERM for names in the status directory and for the status directory itself.

@@ -146,15 +146,21 @@ public final class FileSystem: Sendable {
     let creator: Creator
   }
 
-  /// Runs `body` again while it finds no space and removed files are about to give some back.
+  /// Runs `body` again while it finds no space and files without a name may be about to give some back.
   ///
-  /// A removed file ends when the kernel has forgotten it, shortly after unlink(2) has returned; tmpfs frees it at once.
-  /// So who removes a file to make room for another must not be told that there is none.
+  /// Such a file ends when the kernel has forgotten it, shortly after unlink(2) or the last close(2) has returned; tmpfs
+  /// frees it at once. So who gives up one file to make room for another must not be told that there is none.
   func waitingForReclaim<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
+    var start: Int?
     while true {
       // Looked at first: what ends before `body` runs is found by it.
-      let isReclaiming = quota.isReclaiming
-      do throws(Errno) { return try body() } catch .noSpace where isReclaiming { usleep(1000) }
+      let canReclaim = quota.orphanCount > 0
+      do throws(Errno) { return try body() } catch .noSpace where canReclaim {
+        let now = coarseNanoseconds()
+        if now >= quota.reclaimDeadline(since: start ?? now) { throw .noSpace }
+        start = start ?? now
+        usleep(1000)
+      }
     }
   }
 

@@ -101,13 +101,22 @@ final class Inode: @unchecked Sendable {
     }
   }
 
-  /// Notes that the last name has gone, and that the space comes back when the last user goes.
+  /// Notes that it has no name, so that the space comes back when the last user goes.
   ///
   /// Preconditions: `lock` is held.
   func becomeOrphanLocked() {
     if isOrphan { return }
     isOrphan = true
     quota.orphanStarted()
+  }
+
+  /// Notes that link(2) gives it a name.
+  ///
+  /// Preconditions: `lock` is held.
+  func endOrphanLocked() {
+    if !isOrphan { return }
+    isOrphan = false
+    quota.orphanEnded()
   }
 
   // MARK: - With `lock` held

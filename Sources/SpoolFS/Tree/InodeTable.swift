@@ -76,23 +76,22 @@ final class InodeQuota: Sendable {
 
   var count: Int { used.load(ordering: .relaxed) }
 
-  /// Inodes whose last name has gone and that are still there.
+  /// Inodes without a name that are still there.
   private let orphans = Atomic<Int>(0)
   var orphanCount: Int { orphans.load(ordering: .acquiring) }
-  private let lastOrphanStarted = Atomic<Int>(0)
-  /// Nanoseconds after which a file without names is taken to be in use.
-  private static let reclaimTime = 500_000_000
+  private let lastNameRemoved = Atomic<Int>(0)
+  /// Nanoseconds until a file whose last name was removed is taken to be in use.
+  private static let removalTime = 500_000_000
+  /// Nanoseconds in which the kernel forgets a file without a name after its last close(2), of which nobody tells.
+  private static let closeTime = 20_000_000
 
-  /// Whether a file lost its last name so lately that it may just be about to end.
-  var isReclaiming: Bool {
-    orphanCount > 0 && coarseNanoseconds() < lastOrphanStarted.load(ordering: .relaxed) + Self.reclaimTime
+  /// Until when an inode without a name may end that nobody used any more at `start`.
+  func reclaimDeadline(since start: Int) -> Int {
+    max(lastNameRemoved.load(ordering: .relaxed) + Self.removalTime, start + Self.closeTime)
   }
 
-  func orphanStarted() {
-    lastOrphanStarted.store(coarseNanoseconds(), ordering: .relaxed)
-    orphans.add(1, ordering: .releasing)
-  }
-
+  func nameRemoved() { lastNameRemoved.store(coarseNanoseconds(), ordering: .relaxed) }
+  func orphanStarted() { orphans.add(1, ordering: .releasing) }
   func orphanEnded() { orphans.subtract(1, ordering: .releasing) }
 
   /// - Throws: ENOSPC at the limit.
