@@ -1,3 +1,4 @@
+internal import CSpoolSystem
 internal import Glibc
 internal import Synchronization
 public import SystemPackage
@@ -167,6 +168,7 @@ extension FileContent {
 
   /// Preconditions: chunks are there, `stateLock` held exclusively.
   private func copyIn(_ bytes: UnsafeRawBufferPointer, at offset: Int64) {
+    let isLarge = max(size, offset + Int64(bytes.count)) >= Layout.smallestUncached
     for slice in ChunkSlices(offset: offset, count: bytes.count) {
       var chunk = table[slice.chunk]
       guard let memory = chunk.memory else { preconditionFailure("no memory to write to") }
@@ -178,7 +180,12 @@ extension FileContent {
         chunk.written = chunk.written.union(touched)
         table[slice.chunk] = chunk
       }
-      memcpy(memory + slice.bytes.lowerBound, bytes.baseAddress! + slice.position, slice.bytes.count)
+      let source = bytes.baseAddress! + slice.position
+      if isLarge, slice.bytes.count == Layout.chunk {
+        spool_copy_past_caches(memory, source, Layout.chunk)
+      } else {
+        memcpy(memory + slice.bytes.lowerBound, source, slice.bytes.count)
+      }
     }
   }
 

@@ -71,6 +71,11 @@ static inline void spool_advise_memory(void *memory, size_t size, int is_huge) {
 // Takes memory from the system that nobody uses yet (MADV_POPULATE_WRITE, Linux 5.14; its bytes change before that).
 void spool_populate_memory(void *memory, size_t size);
 
+// memcpy(3) to memory that nobody reads soon: what a store brings into the processor's caches first, only to overwrite it,
+// takes as long as the store. memcpy(3) itself does so from a size on that pieces of a file do not reach. `to` is aligned to 16
+// bytes, and `size` is a multiple of 64.
+void spool_copy_past_caches(void *to, const void *from, size_t size);
+
 // Memory that is never swapped out and not in core dumps; NULL with errno if it cannot be locked. Sets whether the kernel
 // gives forked children zeros instead.
 void *spool_map_secret(size_t size, int *is_wiped_on_fork);
