@@ -168,7 +168,7 @@ extension FileContent {
 
   /// Preconditions: chunks are there, `stateLock` held exclusively.
   private func copyIn(_ bytes: UnsafeRawBufferPointer, at offset: Int64) {
-    let isLarge = max(size, offset + Int64(bytes.count)) >= Layout.smallestUncached
+    let isLarge = max(allocatedBytes, Int64(bytes.count)) >= Layout.smallestUncached
     for slice in ChunkSlices(offset: offset, count: bytes.count) {
       var chunk = table[slice.chunk]
       guard let memory = chunk.memory else { preconditionFailure("no memory to write to") }

@@ -9,7 +9,7 @@ enum Layout {
   static let pagesPerChunk = 16
   /// The start of a file lives in an exact-sized buffer up to this size, above it in a pooled chunk.
   static let largestBuffer = 32_768
-  /// From this size on a file is more than what a processor's caches keep until it is read again.
+  /// Bytes of a file from which on it is more than what a processor's own caches keep until it is read again.
   static let smallestUncached: Int64 = 8 << 20
   /// The largest size of a file: the last whole chunk below 2^63, so that rounding up never overflows.
   static let largestFile = Int64.max & ~Int64(chunk - 1)

@@ -198,8 +198,11 @@ extension MountSuites {
         try Host.unlink(tree("a"))
         // Longer than what was removed is taken to be about to end.
         usleep(700_000)
+        withExtendedLifetime(removed) {}
         removed = nil
-        try HostFile(tree("a"), O_CREAT | O_RDWR).write(data, at: 0)
+        let next = try HostFile(tree("a"), O_CREAT | O_RDWR)
+        try next.write(data, at: 0)
+        try next.sync()
         for round in 0..<30 {
           try Host.makeDirectory(tree("d\(round)"))
           try Host.removeDirectory(tree("d\(round)"))

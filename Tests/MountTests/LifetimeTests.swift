@@ -46,6 +46,18 @@ extension MountSuites {
       }
     }
 
+    @Test(arguments: cacheModes) func theSpaceIsFreeAtOnce(_ cache: MountOptions.Cache) async throws {
+      let limit = 1 << 20
+      let configuration = FileSystem.Configuration(storage: .init(sizeLimit: Int64(limit)), lifetime: .close)
+      try await withMount(configuration, options: .init(cache: cache)) { tree in
+        for round in 0..<30 {
+          let file = try HostFile(tree("a\(round)"), O_CREAT | O_RDWR)
+          try file.write(pattern(limit), at: 0)
+          try file.sync()
+        }
+      }
+    }
+
     @Test func duplicateKeepsIt() async throws {
       try await withMount(Self.configuration) { tree in
         var file: HostFile? = try HostFile(tree("a"), O_CREAT | O_RDWR)

@@ -151,14 +151,20 @@ struct NamespaceTests {
     #expect(tree.quota.orphanCount == 0)
   }
 
-  @Test("a file in use is not waited for any longer, and one that gets a name is not waited for")
+  @Test("a file without a name that runs out of space gets the error, and with a name it is as any other")
   func noReclaim() throws {
     let tree = try makeTree(sizeLimit: 8192)
     let file = try tree.createUnnamed(in: tree.root, mode: 0o600, by: rootCaller)
     #expect(tree.quota.orphanCount == 1)
     #expect(errno { try write(8193, to: file, in: tree) } == .noSpace)
-    try withName("f") { try tree.link(file, as: $0, in: tree.root, by: rootCaller) }
+    func link() throws {
+      try withName("f") { try tree.link(file, as: $0, in: tree.root, by: rootCaller) }
+    }
+    try link()
     #expect(tree.quota.orphanCount == 0)
+    try tree.remove("f")
+    #expect(tree.quota.orphanCount == 1)
+    #expect(errno { try link() } == .noSuchFileOrDirectory)
   }
 
   @Test("an unlinked file lives while somebody holds it, and its space is free afterwards")

@@ -73,7 +73,7 @@ extension FileSystem {
   ) throws(Errno) -> Int {
     let content = try makeContent(of: inode)
     if bytes.isEmpty { return 0 }
-    let count = try waitingForReclaim { () throws(Errno) in try content.write(bytes, at: offset) }
+    let count = try waitingForReclaim(for: inode) { () throws(Errno) in try content.write(bytes, at: offset) }
     noteChange(of: inode, dropsPrivileges: dropsPrivileges, at: offset, count: count, by: caller)
     return count
   }
@@ -86,7 +86,7 @@ extension FileSystem {
   ) throws(Errno) -> Int64 {
     let content = try makeContent(of: inode)
     if bytes.isEmpty { return content.size }
-    let offset = try waitingForReclaim { () throws(Errno) in try content.append(bytes) }
+    let offset = try waitingForReclaim(for: inode) { () throws(Errno) in try content.append(bytes) }
     noteChange(of: inode, dropsPrivileges: dropsPrivileges, at: offset, count: bytes.count, by: caller)
     return offset
   }
@@ -114,11 +114,14 @@ extension FileSystem {
     let keepingSize = mode & FALLOC_FL_KEEP_SIZE != 0
     switch mode & ~FALLOC_FL_KEEP_SIZE {
     case 0:
-      try waitingForReclaim { () throws(Errno) in
+      try waitingForReclaim(for: inode) { () throws(Errno) in
         try content.allocate(offset: offset, count: count, keepingSize: keepingSize)
       }
     case FALLOC_FL_PUNCH_HOLE where keepingSize: try content.punchHole(offset: offset, count: count)
-    case FALLOC_FL_ZERO_RANGE: try content.zeroRange(offset: offset, count: count, keepingSize: keepingSize)
+    case FALLOC_FL_ZERO_RANGE:
+      try waitingForReclaim(for: inode) { () throws(Errno) in
+        try content.zeroRange(offset: offset, count: count, keepingSize: keepingSize)
+      }
     default: throw .notSupportedOnSocket
     }
     noteChange(of: inode, dropsPrivileges: false, at: offset, count: Int(count), by: caller)
@@ -163,7 +166,9 @@ extension FileSystem {
       do throws(Errno) {
         let got = try from.read(into: wanted, at: sourceOffset + Int64(copied))
         if got == 0 { break }
-        _ = try to.write(UnsafeRawBufferPointer(rebasing: wanted.prefix(got)), at: targetOffset + Int64(copied))
+        let bytes = UnsafeRawBufferPointer(rebasing: wanted.prefix(got))
+        let place = targetOffset + Int64(copied)
+        try waitingForReclaim(for: target) { () throws(Errno) in _ = try to.write(bytes, at: place) }
         copied += got
       } catch {
         failure = error

@@ -122,6 +122,7 @@ extension FileSystem {
         // As on tmpfs a further name counts as an inode: it takes memory that no other limit knows.
         if inode.linkCount > 0 { try quota.reserve() }
         inode.linkCount += 1
+        inode.isLinkable = false
         inode.endOrphanLocked()
         inode.changed = .now
       }
@@ -259,6 +260,7 @@ extension FileSystem {
     removedLastNameLocked(inode)
   }
 
+  /// Preconditions: `inode.lock` is held.
   private func removedLastNameLocked(_ inode: Inode) {
     quota.nameRemoved()
     inode.becomeOrphanLocked()

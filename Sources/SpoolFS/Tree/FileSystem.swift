@@ -146,19 +146,24 @@ public final class FileSystem: Sendable {
     let creator: Creator
   }
 
-  /// Runs `body` again while it finds no space and files without a name may be about to give some back.
+  /// Runs `body`, which writes to `inode` or makes one, again while it finds no space and other files may be about to give
+  /// some back.
   ///
-  /// Such a file ends when the kernel has forgotten it, shortly after unlink(2) or the last close(2) has returned; tmpfs
-  /// frees it at once. So who gives up one file to make room for another must not be told that there is none.
-  func waitingForReclaim<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
-    var start: Int?
+  /// A file without a name ends when the kernel has forgotten it, shortly after unlink(2) or the last close(2) has returned;
+  /// tmpfs frees it at once. So who gives up one file to make room for another must not be told that there is none.
+  func waitingForReclaim<Result>(
+    for inode: Inode? = nil, _ body: () throws(Errno) -> Result
+  ) throws(Errno) -> Result {
+    var deadline: Int?
     while true {
       // Looked at first: what ends before `body` runs is found by it.
-      let canReclaim = quota.orphanCount > 0
-      do throws(Errno) { return try body() } catch .noSpace where canReclaim {
+      let orphans = quota.orphanCount
+      do throws(Errno) { return try body() } catch .noSpace {
+        let own = inode?.lock.withLock { inode?.isOrphan } == true ? 1 : 0
         let now = coarseNanoseconds()
-        if now >= quota.reclaimDeadline(since: start ?? now) { throw .noSpace }
-        start = start ?? now
+        if orphans <= own, configuration.lifetime != .close { throw .noSpace }
+        if let deadline, now >= deadline { throw .noSpace }
+        deadline = deadline ?? quota.reclaimDeadline(at: now)
         usleep(1000)
       }
     }

@@ -45,7 +45,8 @@ final class Inode: @unchecked Sendable {
   @exclusivity(unchecked) var openCount: UInt32 = 0
   /// Made with O_TMPFILE, so that link(2) may give it a first name.
   @exclusivity(unchecked) var isLinkable = false
-  @exclusivity(unchecked) private var isOrphan = false
+  /// Whether it has no name, so that it ends with its last user.
+  @exclusivity(unchecked) private(set) var isOrphan = false
   @exclusivity(unchecked) var names: [NameReference] = []
 
   /// Who made it; 0 where unknown. Never changed.
@@ -84,10 +85,10 @@ final class Inode: @unchecked Sendable {
   deinit {
     releaseParents()
     if isSnapshot { return }
-    // The space first: who waits for it looks at the number of inodes, or of orphans.
+    // The space first: who waits for it looks at the number of inodes or, last of all, of orphans.
     payload = .special(device: 0)
-    if isOrphan { quota.orphanEnded() }
     quota.release()
+    if isOrphan { quota.orphanEnded() }
   }
 
   /// Releases removed directories that only this one has held, one by one: a long chain of them must not end in a deep

@@ -83,11 +83,11 @@ final class InodeQuota: Sendable {
   /// Nanoseconds until a file whose last name was removed is taken to be in use.
   private static let removalTime = 500_000_000
   /// Nanoseconds in which the kernel forgets a file without a name after its last close(2), of which nobody tells.
-  private static let closeTime = 20_000_000
+  private static let closeTime = 50_000_000
 
-  /// Until when an inode without a name may end that nobody used any more at `start`.
-  func reclaimDeadline(since start: Int) -> Int {
-    max(lastNameRemoved.load(ordering: .relaxed) + Self.removalTime, start + Self.closeTime)
+  /// Until when an inode without a name may end that nobody uses any more at `now`.
+  func reclaimDeadline(at now: Int) -> Int {
+    max(lastNameRemoved.load(ordering: .relaxed) + Self.removalTime, now + Self.closeTime)
   }
 
   func nameRemoved() { lastNameRemoved.store(coarseNanoseconds(), ordering: .relaxed) }
