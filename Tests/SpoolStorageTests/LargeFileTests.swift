@@ -25,7 +25,7 @@ import Testing
   @Test func `a reader sees whole writes`() throws {
     let file = FileContent(store: try makeStore())
     let writes = (0..<4).map { [UInt8](repeating: UInt8($0 + 1), count: 256 << 10) }
-    try file.write([0], at: 8 << 20)
+    try file.write(pattern(8 << 20), at: 256 << 10)
     try file.write(writes[0], at: 0)
     let complaints = Complaints()
     runThreads(2) { number in
