@@ -159,9 +159,9 @@ public final class FileSystem: Sendable {
       // Looked at first: what ends before `body` runs is found by it.
       let orphans = quota.orphanCount
       do throws(Errno) { return try body() } catch .noSpace {
-        let own = inode?.lock.withLock { inode?.isOrphan } == true ? 1 : 0
+        let isOrphan = inode.map { inode in inode.lock.withLock { inode.isOrphan } } ?? false
+        if orphans <= (isOrphan ? 1 : 0), configuration.lifetime != .close { throw .noSpace }
         let now = coarseNanoseconds()
-        if orphans <= own, configuration.lifetime != .close { throw .noSpace }
         if let deadline, now >= deadline { throw .noSpace }
         deadline = deadline ?? quota.reclaimDeadline(at: now)
         usleep(1000)
