@@ -63,8 +63,17 @@ public struct SpoolConfiguration: Sendable {
     public let encryptsSpill: Bool
   }
 
+  private var resolvedBudget: Int64 { max(0, memoryBudget ?? usableMemory() / 4) }
+
+  /// Bytes that all files can have together by these settings; nil where only the disk limits them.
+  package var dataLimit: Int64? {
+    guard let spillCapacity else { return sizeLimit }
+    let (both, isTooLarge) = resolvedBudget.addingReportingOverflow(max(0, spillCapacity))
+    return min(sizeLimit ?? .max, isTooLarge ? .max : both)
+  }
+
   func resolved(spillDirectory: FilePath?, isEncrypting: Bool) -> Resolved {
-    let budget = max(0, memoryBudget ?? usableMemory() / 4)
+    let budget = resolvedBudget
     let standard = spillCapacity == 0 ? Threshold.unlimited : .bytes(min(64 << 20, budget / 2))
     return Resolved(
       threshold: threshold ?? standard, memoryBudget: budget, spillDirectory: spillDirectory,

@@ -199,14 +199,26 @@ struct Sandbox: Sendable {
     try await run(Self.executable.string, arguments, environment: environment)
   }
 
+  /// Runs `program` to its end as the user who runs the tests.
+  func runAsRoot(_ program: String, _ arguments: [String]) async throws -> Outcome {
+    try await withRunning([program] + arguments) { _ in }.outcome
+  }
+
   /// Starts `program`, runs `body` beside it, and waits for its end.
   func withRunning<Result: Sendable>(
     _ program: String, _ arguments: [String], in workingDirectory: FilePath? = nil,
     environment: [String: String?] = [:], _ body: (RunningProgram) async throws -> Result
   ) async throws -> (outcome: Outcome, result: Result) {
+    try await withRunning(
+      commandLine(program, arguments), in: workingDirectory, environment: environment, body)
+  }
+
+  private func withRunning<Result: Sendable>(
+    _ words: [String], in workingDirectory: FilePath? = nil, environment: [String: String?] = [:],
+    _ body: (RunningProgram) async throws -> Result
+  ) async throws -> (outcome: Outcome, result: Result) {
     let captured = CapturedOutput()
     defer { captured.close() }
-    let words = commandLine(program, arguments)
     let finished = try await Subprocess.run(
       words[0].contains("/") ? .path(FilePath(words[0])) : .name(words[0]),
       arguments: Arguments(Array(words.dropFirst())),
@@ -225,7 +237,7 @@ struct Sandbox: Sendable {
   ///
   /// Not by Subprocess's `userID`: it calls setgroups(3) after a bare clone3(2), and glibc then waits in the child, now
   /// and then, for threads that only the parent has.
-  private func commandLine(_ program: String, _ arguments: [String]) -> [String] {
+  func commandLine(_ program: String, _ arguments: [String]) -> [String] {
     guard let user else { return [program] + arguments }
     return ["/usr/bin/setpriv", "--reuid=\(user)", "--regid=\(user)", "--clear-groups", "--", program] + arguments
   }

@@ -51,8 +51,9 @@ extension MountSuites {
       }
     }
 
-    @Test(.enabled(if: geteuid() == 0)) func limitsOfTheOwnDeviceAreSet() async throws {
-      try await withMount { tree in
+    @Test(.enabled(if: geteuid() == 0), arguments: [nil, 256 << 20] as [Int64?])
+    func limitsOfTheOwnDeviceAreSet(sizeLimit: Int64?) async throws {
+      try await withMount(.init(storage: .init(sizeLimit: sizeLimit))) { tree in
         let entry = try #require(try MountTable.top(at: FilePath(tree.path)))
         let directory = "/sys/class/bdi/\(entry.major):\(entry.minor)"
         guard access(directory + "/read_ahead_kb", W_OK) == 0 else { return }
@@ -60,7 +61,8 @@ extension MountSuites {
           // The kernel keeps a ratio of what memory there is.
           let text = String(decoding: try Host.contents(directory + "/max_bytes"), as: UTF8.self)
           let bytes = try #require(Int(text.dropLast()))
-          #expect((BackingDevice.dirtyLimit / 2...BackingDevice.dirtyLimit * 2).contains(bytes))
+          let limit = DirtyLimit(treeSize: sizeLimit).bytes
+          #expect((limit / 2...limit * 2).contains(bytes))
           #expect(try Host.contents(directory + "/strict_limit") == Array("1\n".utf8))
         } else {
           #expect(try Host.contents(directory + "/max_ratio") == Array("100\n".utf8))

@@ -7,19 +7,32 @@ enum BackingDevice {
   /// Bytes that the kernel reads ahead: several requests' worth, so that the disk is busy with what has spilled while
   /// others are copied.
   private static let readahead = 4 * Negotiation.maximumWrite
+  private static let classDirectory = "/sys/class/bdi"
 
-  /// Bytes that a writer may be ahead of us under a writeback cache, about: so many that small files are not slowed down,
-  /// and so few that a large one is taken over while it is written, and not only when it is closed.
-  static let dirtyLimit = 128 << 20
+  /// Whether this process may set a limit of bytes: as root of the machine, with a /sys that can be written (containers
+  /// often have none), on Linux 6.2.
+  static let canLimitBytes: Bool = {
+    guard geteuid() == 0 else { return false }
+    // Every machine has a device or two with limits; all have the same files.
+    guard let directory = opendir(classDirectory) else { return false }
+    defer { closedir(directory) }
+    while let entry = readdir(directory) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if access("\(classDirectory)/\(name)/max_bytes", W_OK) == 0 { return true }
+    }
+    return false
+  }()
 
-  /// Changes the limit that FUSE sets by default, for the filesystem with this device number alone: dirty pages of at
-  /// most 1 % of memory, after which writers are slowed down. Where it fails, the mount works as well, but slower.
-  static func raiseLimits(major: Int, minor: Int) {
-    let directory = "/sys/class/bdi/\(major):\(minor)"
-    // Linux 6.2. Before that, and where memory is short, none of its own.
-    if write("\(dirtyLimit)", to: "\(directory)/max_bytes") {
+  /// Changes the limits that FUSE sets by default, for the filesystem with this device number alone. Where that fails,
+  /// the mount works as well, but slower.
+  static func setLimits(major: Int, minor: Int, dirtyBytes: Int) {
+    let directory = "\(classDirectory)/\(major):\(minor)"
+    if write("\(dirtyBytes)", to: "\(directory)/max_bytes") {
       write("1", to: "\(directory)/strict_limit")
-    } else {
+    } else if dirtyBytes == DirtyLimit.maximum {
+      // Before Linux 6.2, where memory is not short: no limit of the mount's own.
       write("0", to: "\(directory)/strict_limit")
       write("100", to: "\(directory)/max_ratio")
     }

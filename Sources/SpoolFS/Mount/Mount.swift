@@ -126,7 +126,10 @@ public final class Mount: Sendable {
       )
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
       files.store.setCachedAbove(options.cache != .none)
-      if geteuid() == 0 { BackingDevice.raiseLimits(major: entry.major, minor: entry.minor) }
+      if geteuid() == 0 {
+        let limit = DirtyLimit(treeSize: files.configuration.storage.dataLimit)
+        BackingDevice.setLimits(major: entry.major, minor: entry.minor, dirtyBytes: limit.bytes)
+      }
       return (session, (entry.major, entry.minor), guardian)
     } catch {
       // Nothing half-mounted stays.

@@ -1,8 +1,13 @@
 internal import Glibc
 
+/// Bytes of memory that this machine has.
+package func physicalMemory() -> Int64 {
+  Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE)))
+}
+
 /// Bytes of memory that this process may use: the machine's, or less where a control group above it has a limit.
 package func usableMemory() -> Int64 {
-  let machine = Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE)))
+  let machine = physicalMemory()
   let limit = ControlGroups(membership: contentsOfSystemFile("/proc/self/cgroup") ?? "").memoryLimit()
   return min(machine, limit ?? machine)
 }

@@ -47,7 +47,7 @@ extension Settings {
   var mount: MountOptions {
     // Nobody but the users of the mount changes the tree, so the kernel may own what is written.
     MountOptions(
-      cache: cache ?? .writeback, allowOther: allowOther, flags: flags, allowsNonemptyMountPoint: nonEmpty,
+      cache: cache ?? .suited(to: tree.storage), allowOther: allowOther, flags: flags, allowsNonemptyMountPoint: nonEmpty,
       transport: transport ?? .auto)
   }
 }

@@ -74,7 +74,11 @@ struct TreeOptions: ParsableArguments {
       """))
   var lifetime: FileSystem.Lifetime?
 
-  @Option(help: "How the kernel caches file data. Default: writeback.")
+  @Option(
+    help: """
+      How the kernel caches file data. Default: writeback; writethrough where memory or the tree is too small for what \
+      the kernel would hold back.
+      """)
   var cache: MountOptions.Cache?
 
   @Option(
