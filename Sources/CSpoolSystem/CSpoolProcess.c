@@ -19,6 +19,8 @@ int spool_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
 void spool_set_process_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
+void spool_signal_at_parent_death(int signal) { prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0); }
+
 void spool_syslog(int priority, const char *text) { syslog(priority, "%s", text); }
 
 int spool_last_signal(void) { return SIGRTMAX; }

@@ -72,6 +72,7 @@ struct RunCommand: ParsableCommand {
       guardian.dismiss()
     }
     let server = try Server(settings, at: directory.mountPoint)
+    guardian.watch(server.entry)
     if settings.transport == .auto, let obstacle = server.ringObstacle { Terminal.note(obstacle) }
     let status = runProgram(temporary: directory.mountPoint, signalMask: signalMask)
     Leftovers(of: server, policy: leftover).unmount()

@@ -16,6 +16,9 @@ int spool_pipe(int ends[2]);
 // prctl(2) is variadic, which Swift does not import. The name is what ps(1) and /proc/PID/comm show.
 void spool_set_process_name(const char *name);
 
+// PR_SET_PDEATHSIG: the signal that this process gets when the thread that started it has ended.
+void spool_signal_at_parent_death(int signal);
+
 // syslog(3) is variadic.
 void spool_syslog(int priority, const char *text);
 

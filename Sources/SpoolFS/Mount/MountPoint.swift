@@ -146,6 +146,22 @@ package enum MountPoint {
   }
 }
 
+extension MountPoint {
+  /// Ends the connection between a mount and its server, so that whoever waits for an answer gets ENOTCONN. The mount
+  /// stays, dead.
+  ///
+  /// By the connection's control file, which belongs to the user who mounted, where the control filesystem (fusectl) is
+  /// mounted; by umount2(2) with MNT_FORCE elsewhere, which only root may call, and which may take the mount away, too.
+  package static func abort(_ mount: MountEntry) {
+    let control = spool_openat(AT_FDCWD, "/sys/fs/fuse/connections/\(mount.minor)/abort", O_WRONLY | O_CLOEXEC, 0)
+    if control >= 0 {
+      defer { close(control) }
+      if write(control, "1", 1) == 1 { return }
+    }
+    _ = mount.path.withPlatformString { umount2($0, Int32(MNT_FORCE | UMOUNT_NOFOLLOW)) }
+  }
+}
+
 extension MountPoint.Plan {
   /// Options of the filesystem, beyond those of every FUSE mount.
   fileprivate var kernelOptions: [String] {

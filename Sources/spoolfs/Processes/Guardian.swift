@@ -1,14 +1,25 @@
+internal import CSpoolSystem
 internal import Glibc
 internal import SpoolFS
+internal import SpoolStorage
 internal import SystemPackage
 
 /// A small process that outlives this one and clears its mount away should it be killed.
 ///
 /// It waits for the end of a pipe whose other end this process holds, so it learns of a death by SIGKILL as well. It has
 /// a session of its own, so what is sent to the terminal's or the job's processes does not reach it.
+///
+/// A killed server may be unable to end: one of its threads can wait in the kernel for the write-back of dirty pages,
+/// and no other thread is left that could take them. Its descriptors then stay open, so nobody ends the connection and
+/// every user of the mount waits. The guardian learns of that from the signal at the death of the thread that started
+/// it, and aborts the connection.
 struct Guardian {
   static let argument = "guard-mount"
   private static let goodbye = UInt8(ascii: "q")
+  /// Sent by the kernel when the thread that started the guardian has ended.
+  private static let parentDeath = SIGUSR1
+  /// How long a killed process may take to end, in milliseconds: it gives all its memory back.
+  private static let patience = 2000
 
   private let pipe: FileDescriptor
   private let process: pid_t
@@ -49,16 +60,47 @@ struct Guardian {
 
   /// The guardian's own life: waits on descriptor 3 until the other process is gone, then clears up unless that was done.
   static func keepWatch(over mountPoint: FilePath, directory: FilePath?) {
-    let message = (try? FileDescriptor(rawValue: 3).readToEnd()) ?? []
-    guard message.last != goodbye else { return }
+    Signals.block(SignalSet([parentDeath]))
+    spool_signal_at_parent_death(parentDeath)
+    let message = Message()
+    startThread {
+      while Signals.next(of: SignalSet([parentDeath])) == nil {}
+      // This process ends when the pipe does, and this thread with it.
+      usleep(UInt32(patience) * 1000)
+      if let mount = message.mount(at: mountPoint) { MountPoint.abort(mount) }
+    }
+    message.readToEnd(of: FileDescriptor(rawValue: 3))
+    guard !message.isGoodbye else { return }
     if let directory {
       PrivateDirectory.reclaim(directory, ownerIsEnding: true)
-      return
+    } else if message.mount(at: mountPoint) != nil {
+      try? MountPoint.unmount(mountPoint, lazily: true)
     }
-    guard let mount = try? MountTable.top(at: mountPoint), mount.isSpoolFS, message.elementsEqual(device(mount).utf8)
-    else { return }
-    try? MountPoint.unmount(mountPoint, lazily: true)
   }
 
   private static func device(_ mount: MountEntry) -> String { "\(mount.major):\(mount.minor)" }
+
+  /// What the server has told so far: the device of its filesystem, and in the end that everything is cleared up.
+  private final class Message: @unchecked Sendable {
+    // @unchecked: `lock` protects the variable.
+    private let lock = Lock()
+    private var bytes: [UInt8] = []
+
+    func readToEnd(of pipe: FileDescriptor) {
+      var buffer = [UInt8](repeating: 0, count: 64)
+      while let count = try? buffer.withUnsafeMutableBytes({ try pipe.read(into: $0) }), count > 0 {
+        lock.withLock { bytes += buffer[..<count] }
+      }
+    }
+
+    var isGoodbye: Bool { lock.withLock { bytes.last == goodbye } }
+
+    /// The server's mount at `mountPoint`; nil where there is none, or another one by now.
+    func mount(at mountPoint: FilePath) -> MountEntry? {
+      guard let mount = try? MountTable.top(at: mountPoint), mount.isSpoolFS,
+        lock.withLock({ bytes.elementsEqual(device(mount).utf8) })
+      else { return nil }
+      return mount
+    }
+  }
 }

@@ -42,6 +42,12 @@ enum Signals {
     return previous
   }
 
+  /// Blocks the signals of `set` in this thread and in those that it starts from now on.
+  static func block(_ set: SignalSet) {
+    var blocked = set.raw
+    pthread_sigmask(SIG_BLOCK, &blocked, nil)
+  }
+
   /// Takes the next signal of `set`, which must be blocked; nil when none comes within `milliseconds`.
   static func next(of set: SignalSet = .blockable, within milliseconds: Int? = nil) -> ReceivedSignal? {
     var set = set.raw
