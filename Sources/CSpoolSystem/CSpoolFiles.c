@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 int spool_rename(int old_directory, const char *old_name, int new_directory, const char *new_name, int replacing) {
   if (replacing) return renameat(old_directory, old_name, new_directory, new_name);
@@ -41,5 +42,23 @@ long long spool_copy_range(int from, long long offset, int to, long long to_offs
   off64_t from_offset = offset, target_offset = to_offset;
   return copy_file_range(from, &from_offset, to, &target_offset, (size_t)count, 0);
 }
+
+static const char access_list[] = "system.posix_acl_access", default_list[] = "system.posix_acl_default";
+
+int spool_has_default_access_list(int directory) {
+  // By a path, because a descriptor opened with O_PATH has no attributes.
+  char path[32];
+  descriptor_path(path, sizeof path, directory);
+  ssize_t size = getxattr(path, default_list, NULL, 0);
+  return size > 0 || (size < 0 && errno == ENOENT);
+}
+
+ssize_t spool_get_access_list(int file, void *list, size_t room) { return fgetxattr(file, access_list, list, room); }
+
+int spool_set_access_list(int file, const void *list, size_t size) {
+  return fsetxattr(file, access_list, list, size, 0);
+}
+
+int spool_remove_access_list(int file) { return fremovexattr(file, access_list); }
 
 int spool_clone(int from, int to) { return ioctl(to, FICLONE, from); }

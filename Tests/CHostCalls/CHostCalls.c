@@ -10,6 +10,7 @@
 #include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static int64_t answer(int64_t result) { return result < 0 ? -errno : result; }
@@ -20,6 +21,12 @@ void host_become(uint32_t user, uint32_t group) {
   syscall(SYS_setgroups, 0, NULL);
   setfsgid(group);
   setfsuid(user);
+}
+
+void host_become_member(uint32_t user, uint32_t group, uint32_t supplementary) {
+  gid_t groups[] = {supplementary};
+  host_become(user, group);
+  syscall(SYS_setgroups, 1, groups);
 }
 
 struct own_root {
@@ -72,6 +79,10 @@ int64_t host_copy(int from, int64_t from_offset, int to, int64_t to_offset, size
 }
 int64_t host_sync(int file) { return answer(fsync(file)); }
 
+int64_t host_list(int directory, void *buffer, size_t size) {
+  return answer(syscall(SYS_getdents64, directory, buffer, size));
+}
+
 int64_t host_make_directory(const char *path, uint32_t mode) { return answer(mkdir(path, mode)); }
 int64_t host_make_node(const char *path, uint32_t mode, uint64_t device) { return answer(mknod(path, mode, device)); }
 int64_t host_make_symlink(const char *target, const char *path) { return answer(symlink(target, path)); }
@@ -117,6 +128,12 @@ int64_t host_stat(const char *path, struct host_stat *result) {
   return 0;
 }
 
+int64_t host_set_attribute(const char *path, const char *name, const void *value, size_t size) {
+  return answer(lsetxattr(path, name, value, size, 0));
+}
+int64_t host_get_attribute(const char *path, const char *name, void *value, size_t room) {
+  return answer(lgetxattr(path, name, value, room));
+}
 
 int64_t host_mount_tmpfs(const char *path, const char *options) {
   return answer(mount("tmpfs", path, "tmpfs", 0, options));

@@ -19,6 +19,8 @@ enum TemporaryFilesTestProgram {
     case "fork-names": try makeNamesInBoth(place)
     case "kill": try killInTheMiddle(place)
     case "modes": try removeAllModes(place)
+    case "persist": try PersistProgram.run(place)
+    case "persist-without-proc": try PersistProgram.runWithoutProc(place)
     case "location": print(try TemporaryLocation.directory)
     default: fatalError("unknown: \(arguments[1])")
     }

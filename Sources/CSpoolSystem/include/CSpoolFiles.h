@@ -34,3 +34,11 @@ long long spool_copy_range(int from, long long offset, int to, long long to_offs
 
 // ioctl(2) is variadic and FICLONE a macro. Makes `to` share the blocks of `from`.
 int spool_clone(int from, int to);
+
+// Swift's Glibc has no extended attributes, where the kernel keeps access control lists (acl(5)).
+// Whether files made in the directory get a list from it; true as well where that cannot be known, without /proc.
+int spool_has_default_access_list(int directory);
+// The list of a file as the kernel encodes it: its size or 0, or -1 and errno.
+ssize_t spool_get_access_list(int file, void *list, size_t room);
+int spool_set_access_list(int file, const void *list, size_t size);
+int spool_remove_access_list(int file);

@@ -11,8 +11,8 @@ enum Copying {
   /// that can, else through memory. The corresponding C functions are `ioctl` with FICLONE and `copy_file_range`.
   static func copy(_ source: CInt, to target: CInt, isCancelled: () -> Bool) throws(Errno) {
     if spool_clone(source, target) == 0 { return }
-    // An offset of its own, since finding the data moves it. Not to be had without /proc, or where the permissions are
-    // against it: then holes are copied, too.
+    // An offset of its own, because finding the data moves it. Not to be had without /proc, or where the permissions are
+    // against it: then the descriptor that there is will do, and holes are copied, too.
     let reader = spool_reopen(source, O_RDONLY)
     defer { if reader >= 0 { close(reader) } }
     let size = Int64(try Descriptor.status(source).st_size)
@@ -20,7 +20,7 @@ enum Copying {
     var place: Int64 = 0
     while place < size {
       let (start, end) = reader < 0 ? (place, size) : try nextData(reader, from: place, size: size)
-      try copy(start..<end, of: reader, to: target, isCancelled)
+      try copy(start..<end, of: reader < 0 ? source : reader, to: target, isCancelled)
       place = max(end, place + 1)
     }
   }

@@ -9,12 +9,16 @@ extension NamedTemporaryFile {
   /// On the same filesystem it is renamed. On another one it is copied into the target's directory, sharing blocks where
   /// that is possible, and renamed there. At every moment the target is what it was before, or the complete file.
   ///
+  /// What a directory gives to files that are made in it, the file gets as well: the group of a set-group-ID directory, and
+  /// the access control list of one with a default list. A user who may not give the file to that group copies it.
+  ///
   /// - Parameters:
   ///   - target: the new path.
   ///   - replacing: whether a file that is there already is replaced.
   ///   - synchronize: whether the file and its name are on the disk afterwards (`fsync`).
   ///   - permissions: nil leaves those that the file has.
-  ///   - copying: whether it may be copied to another filesystem; `crossDevice` is thrown otherwise.
+  ///   - copying: whether it may be copied, to another filesystem or for another group; `crossDevice` or `permissionDenied` is
+  ///     thrown otherwise.
   /// - Throws: `alreadyExists`, `crossDevice`, `notFound`, `noSpace`, `replaced`, `closed` and others; the file is then
   ///   still there, open, and temporary.
   public mutating func persist(
@@ -108,7 +112,7 @@ extension PositionedBytes {
     try wrap(PersistTarget.operation, path) { () throws(Errno) in try flush() }
     if let source, let identity { try Self.check(source, identity, before: path) }
     try wrap(PersistTarget.operation, path) { () throws(Errno) in
-      if try place(at: target, options.permissions, movingFrom: source) { return }
+      if try place(at: target, options, movingFrom: source) { return }
       if !options.isCopying { throw .improperLink }
       try copy(to: target, options.permissions, options.isCancelled)
     }
@@ -132,16 +136,29 @@ extension PositionedBytes {
 
   /// Renames or links the file to the target. Returns false where only a copy can get there.
   private func place(
-    at target: borrowing PersistTarget, _ permissions: FilePermissions?, movingFrom source: FilePath?
+    at target: borrowing PersistTarget, _ options: PersistOptions, movingFrom source: FilePath?
   ) throws(Errno) -> Bool {
     guard let file = try linkable else { return false }
-    let before = try Descriptor.status(file).st_mode
-    if let permissions { try retryingInterrupts { fchmod(file, mode_t(permissions.rawValue)) } }
+    // It was made in another directory, and is to be as if it were made here. Where it stays, it was.
+    let inherited = source.map { target.isNamed(by: $0) } == true ? nil : try target.inheritance
+    let before = try AccessAttributes(of: file, withAccessList: inherited?.accessList != nil)
+    var wanted = before
+    if let permissions = options.permissions { wanted.mode = mode_t(permissions.rawValue) }
+    if let group = inherited?.group { wanted.group = group }
+    if let list = inherited?.accessList { wanted.accessList = list }
+    do throws(Errno) {
+      try wanted.apply(to: file, over: before)
+    } catch {
+      before.restore(to: file, over: wanted)
+      // Whoever may not give a file to a group may make one for it.
+      if options.isCopying { return false }
+      throw error
+    }
     do throws(Errno) {
       if let source { try target.move(from: source, file) } else { try target.link(file) }
       return true
     } catch {
-      if permissions != nil { _ = fchmod(file, before & 0o7777) }
+      before.restore(to: file, over: wanted)
       // ENOENT: it had a name once, or there is no /proc; EPERM and others: filesystems without links.
       if error == .improperLink || source == nil && Self.meansNoLinks(error) { return false }
       throw error

@@ -51,6 +51,37 @@ struct PersistTarget: ~Copyable {
     return FileIdentity(status) == own
   }
 
+  /// What a file made in the target's directory gets from it.
+  var inheritance: DirectoryInheritance {
+    get throws(Errno) {
+      try DirectoryInheritance(of: directory) { () throws(Errno) in
+        let file = spool_open_unnamed_at(directory, ".", 0o600)
+        if file >= 0 { return file }
+        return try makeProbeUnderName()
+      }
+    }
+  }
+
+  /// As where there is no O_TMPFILE.
+  private func makeProbeUnderName() throws(Errno) -> CInt {
+    for _ in 0..<TemporaryName.maximumAttempts {
+      var file: CInt = -1
+      do throws(Errno) {
+        try FilePath(".tmp" + TemporaryName.random()).withTerminated { (name) throws(Errno) in
+          file = try makeExclusively(name)
+          unlinkat(directory, name, 0)
+        }
+      } catch .fileExists { continue }
+      return file
+    }
+    throw .fileExists
+  }
+
+  private func makeExclusively(_ name: UnsafePointer<CChar>) throws(Errno) -> CInt {
+    let flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
+    return try retryingInterrupts { spool_openat(directory, name, flags, 0o600) }
+  }
+
   /// Renames a file of the same filesystem to the target. One that has that name already replaces nothing, and stays.
   ///
   /// - Throws: EXDEV when it is on another one; EEXIST when the target must not be replaced.
@@ -99,8 +130,7 @@ struct PersistTarget: ~Copyable {
   func copyUnderName(permissions: mode_t, _ fill: (CInt) throws(Errno) -> Void) throws(Errno) {
     var file: CInt = -1
     try withTemporaryName { (temporary) throws(Errno) in
-      let flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
-      file = try retryingInterrupts { spool_openat(directory, temporary, flags, 0o600) }
+      file = try makeExclusively(temporary)
     } use: { (_) throws(Errno) in
       defer { Glibc.close(file) }
       try fill(file)

@@ -15,6 +15,9 @@ struct host_stat {
 // Makes this thread act as another user on filesystems (setfsuid(2), setfsgid(2), no supplementary groups).
 void host_become(uint32_t user, uint32_t group);
 
+// The same, as a member of one more group.
+void host_become_member(uint32_t user, uint32_t group, uint32_t supplementary);
+
 // Runs `body` on a new thread with a root directory, working directory and umask (0) of its own, and waits for its end.
 int64_t host_run_with_own_root(void (*body)(void *), void *argument);
 
@@ -33,6 +36,9 @@ int64_t host_seek(int file, int64_t offset, int whence);
 int64_t host_copy(int from, int64_t from_offset, int to, int64_t to_offset, size_t count);
 int64_t host_sync(int file);
 
+// getdents64(2): the bytes of `struct linux_dirent64` that fit, 0 at the end.
+int64_t host_list(int directory, void *buffer, size_t size);
+
 int64_t host_make_directory(const char *path, uint32_t mode);
 int64_t host_make_node(const char *path, uint32_t mode, uint64_t device);
 int64_t host_make_symlink(const char *target, const char *path);
@@ -47,6 +53,10 @@ int64_t host_truncate(const char *path, int64_t size);
 // Times in nanoseconds; INT64_MIN is UTIME_NOW, INT64_MAX is UTIME_OMIT.
 int64_t host_set_times(const char *path, int64_t accessed, int64_t modified);
 int64_t host_stat(const char *path, struct host_stat *result);
+
+// Extended attributes, which Swift's Glibc lacks.
+int64_t host_set_attribute(const char *path, const char *name, const void *value, size_t size);
+int64_t host_get_attribute(const char *path, const char *name, void *value, size_t room);
 
 int64_t host_mount_tmpfs(const char *path, const char *options);
 int64_t host_unmount(const char *path);
