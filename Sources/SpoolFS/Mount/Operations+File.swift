@@ -121,12 +121,13 @@ extension Session {
     // Direct writes have it whatever was agreed on.
     let dropsPrivileges = arguments.write_flags & UInt32(FUSE_WRITE_KILL_SUIDGID) != 0
     let mode = dropsPrivileges ? inode.lock.withLock { inode.mode } : 0
+    let caller = dropsPrivileges ? request.caller(takingPrivilegesFrom: inode) : request.caller
     let isFromCache = arguments.write_flags & UInt32(FUSE_WRITE_CACHE) != 0
     let offset = Int64(bitPattern: arguments.offset)
     if !isFromCache, arguments.flags & UInt32(O_APPEND) != 0, appendsHere {
-      try append(bytes, to: inode, expectedAt: offset, dropsPrivileges, request)
+      try append(bytes, to: inode, expectedAt: offset, dropsPrivileges, caller)
     } else {
-      _ = try files.write(inode, bytes, at: offset, dropsPrivileges: dropsPrivileges, by: request.caller)
+      _ = try files.write(inode, bytes, at: offset, dropsPrivileges: dropsPrivileges, by: caller)
     }
     if dropsPrivileges { request.privilegesWereDropped(from: inode, mode: mode) }
   }
@@ -134,9 +135,9 @@ extension Session {
   /// The kernel appends at the size it knows, which is old where somebody in this process has made the file longer since.
   private func append(
     _ bytes: UnsafeRawBufferPointer, to inode: Inode, expectedAt expected: Int64, _ dropsPrivileges: Bool,
-    _ request: Request
+    _ caller: Caller
   ) throws(Errno) {
-    let offset = try files.append(to: inode, bytes, dropsPrivileges: dropsPrivileges, by: request.caller)
+    let offset = try files.append(to: inode, bytes, dropsPrivileges: dropsPrivileges, by: caller)
     // Then the kernel has these bytes in the wrong pages. Not told from here: it holds the pages' locks.
     if offset != expected { notifier.forgetContentsLater(of: inode.id) }
   }
@@ -149,10 +150,12 @@ extension Session {
     let request = Request(message, self)
     do throws(Errno) {
       let arguments = try message.argument(fuse_copy_file_range_in.self)
+      let target = try request.inode(arguments.nodeid_out)
       let count = try files.copyRange(
         from: request.inode(message.node), at: Int64(bitPattern: arguments.off_in),
-        to: request.inode(arguments.nodeid_out), at: Int64(bitPattern: arguments.off_out),
+        to: target, at: Int64(bitPattern: arguments.off_out),
         count: Int(clamping: arguments.len), by: request.caller)
+      request.dropAnnouncedPrivileges(of: target)
       reply.value(UInt64(count))
     } catch {
       reply.error(error)
@@ -166,6 +169,20 @@ extension Request {
     // Attributes alone: the kernel takes no lock for that.
     if inode.lock.withLock({ inode.mode }) != mode { session.notifier.attributesChanged(of: inode.id) }
     dropCapabilities(of: inode)
+  }
+
+  /// Takes set-user and set-group bits away where the kernel has said before that this change is to do so.
+  fileprivate func dropAnnouncedPrivileges(of inode: Inode) {
+    if caller.user == 0 || !inode.lock.withLock({ inode.isLosingPrivileges }) { return }
+    let caller = caller(takingPrivilegesFrom: inode)
+    let mode = inode.lock.withLock { () -> UInt32? in
+      guard inode.isLosingPrivileges else { return nil }
+      inode.isLosingPrivileges = false
+      let mode = inode.mode
+      inode.dropPrivilegeBitsLocked(by: caller)
+      return mode
+    }
+    if let mode { privilegesWereDropped(from: inode, mode: mode) }
   }
 
   /// Takes file capabilities away, which the kernel leaves to us with HANDLE_KILLPRIV_V2.
@@ -184,8 +201,9 @@ func serveFallocate(
   let request = Request(handle!)
   let reply = Reply(handle!)
   do throws(Errno) {
-    try request.files.allocate(
-      request.inode(id), mode: mode, at: Int64(offset), count: Int64(length), by: request.caller)
+    let inode = try request.inode(id)
+    try request.files.allocate(inode, mode: mode, at: Int64(offset), count: Int64(length), by: request.caller)
+    request.dropAnnouncedPrivileges(of: inode)
     reply.success()
   } catch {
     reply.error(error)
@@ -231,9 +249,11 @@ func serveCopyFileRange(
   let reply = Reply(handle!)
   do throws(Errno) {
     // The answer has 32 bits for the count.
+    let inode = try request.inode(target)
     let copied = try request.files.copyRange(
-      from: request.inode(source), at: Int64(sourceOffset), to: request.inode(target), at: Int64(targetOffset),
+      from: request.inode(source), at: Int64(sourceOffset), to: inode, at: Int64(targetOffset),
       count: min(count, Int(Int32.max) & ~4095), by: request.caller)
+    request.dropAnnouncedPrivileges(of: inode)
     reply.value(fuse_write_out(size: UInt32(copied), padding: 0))
   } catch {
     reply.error(error)

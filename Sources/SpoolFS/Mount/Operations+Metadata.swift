@@ -25,13 +25,18 @@ extension Session {
       let wanted = try message.argument(fuse_setattr_in.self)
       var changes = AttributeChanges(wanted)
       // HANDLE_KILLPRIV_V2: FATTR_KILL_SUIDGID comes with a new size, and what would change the bits alone, a chown(2) to nobody
-      // or a fallocate(2), as a change of nothing. Of a chown(2) the kernel has not checked whether it is allowed.
-      let changesNothing = wanted.fields.isSubset(of: .changed)
-      changes.dropsPrivileges =
-        changes.mode == nil
-        && (wanted.fields.contains(.dropsPrivileges) || changesNothing && request.caller.owns(inode))
+      // or a fallocate(2), as a change of nothing. Of a chown(2) the kernel has not checked whether it is allowed. So where
+      // the caller does not own the file, the bits go with the FALLOCATE that follows, or the COPY_FILE_RANGE.
+      if wanted.fields.isSubset(of: .changed) {
+        changes.dropsPrivileges = request.caller.owns(inode)
+        if !changes.dropsPrivileges { inode.lock.withLock { inode.isLosingPrivileges = true } }
+      } else {
+        changes.dropsPrivileges = changes.mode == nil && wanted.fields.contains(.dropsPrivileges)
+      }
       if changes.size != nil || changes.user != nil || changes.group != nil { request.dropCapabilities(of: inode) }
-      let attributes = try files.setAttributes(changes, of: inode, by: request.caller)
+      let takesPrivileges = changes.dropsPrivileges || changes.user != nil || changes.group != nil
+      let caller = takesPrivileges ? request.caller(takingPrivilegesFrom: inode) : request.caller
+      let attributes = try files.setAttributes(changes, of: inode, by: caller)
       reply.attributes(attributes, of: inode)
     } catch {
       reply.error(error)

@@ -23,6 +23,17 @@ struct Request {
 
   var files: FileSystem { session.files }
 
+  /// The caller as who takes set-user and set-group bits away from `inode`: with all its groups, where they matter.
+  func caller(takingPrivilegesFrom inode: Inode) -> Caller {
+    guard caller.user != 0, inode.lock.withLock({ inode.hasLockingBitLocked }),
+      let groups = ProcessFile.supplementaryGroups(of: caller.process)
+    else { return caller }
+    var caller = caller
+    caller.supplementaryGroups = groups
+    caller.knowsGroups = true
+    return caller
+  }
+
   /// The worker that serves this request, on whose thread we are.
   var worker: Worker { Worker.current! }
 

@@ -9,10 +9,13 @@ struct Caller: Sendable {
   var process: Int32
   /// Whether the request came through a mount: the kernel has checked access, and knows of the change.
   var isKernel: Bool
+  /// Whether `supplementaryGroups` are all there are: the kernel sends one group alone.
+  var knowsGroups = true
 
   /// The sender of a request that came through the mount.
   static func kernel(user: UInt32, group: UInt32, process: Int32) -> Caller {
-    Caller(user: user, group: group, supplementaryGroups: [], process: process, isKernel: true)
+    Caller(
+      user: user, group: group, supplementaryGroups: [], process: process, isKernel: true, knowsGroups: false)
   }
 
   /// Somebody in this process, checked against the tree's permissions unless `user` is 0.
@@ -34,4 +37,7 @@ struct Caller: Sendable {
   func isMember(of group: UInt32) -> Bool {
     self.group == group || supplementaryGroups.contains(group)
   }
+
+  /// Whether it is neither root nor a member of the group, as far as that is known.
+  func isOutside(_ group: UInt32) -> Bool { user != 0 && knowsGroups && !isMember(of: group) }
 }

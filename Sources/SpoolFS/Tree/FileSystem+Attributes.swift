@@ -61,6 +61,7 @@ extension FileSystem {
     }
     if let mode = changes.mode {
       inode.mode = mode & ModeBits.all
+      inode.isLosingPrivileges = false
       if !caller.passesChecks, !caller.isMember(of: inode.group) { inode.mode &= ~ModeBits.setGroup }
     }
     switch changes.accessed {

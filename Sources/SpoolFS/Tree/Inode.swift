@@ -45,6 +45,8 @@ final class Inode: @unchecked Sendable {
   @exclusivity(unchecked) var openCount: UInt32 = 0
   /// Made with O_TMPFILE, so that link(2) may give it a first name.
   @exclusivity(unchecked) var isLinkable = false
+  /// Whether somebody who does not own it is about to change it so that set-user and set-group bits go, as the kernel sees it.
+  @exclusivity(unchecked) var isLosingPrivileges = false
   /// Whether it has no name, so that it ends with its last user.
   @exclusivity(unchecked) private(set) var isOrphan = false
   @exclusivity(unchecked) var names: [NameReference] = []
@@ -157,6 +159,11 @@ final class Inode: @unchecked Sendable {
     return attributes
   }
 
+  /// Whether it has set-group without group execute.
+  ///
+  /// Preconditions: `lock` is held.
+  var hasLockingBitLocked: Bool { mode & (ModeBits.setGroup | ModeBits.groupExecute) == ModeBits.setGroup }
+
   /// What the kernel does to a file that somebody without CAP_FSETID writes to, or that is given away.
   ///
   /// Set-group without group execute once meant mandatory locking; only somebody outside the group takes it away.
@@ -166,7 +173,7 @@ final class Inode: @unchecked Sendable {
   func modeWithoutPrivilegesLocked(by caller: Caller) -> UInt32 {
     if kind == .directory { return mode }
     let left = mode & ~ModeBits.setUser
-    let losesGroup = mode & ModeBits.groupExecute != 0 || !(caller.passesChecks || caller.isMember(of: group))
+    let losesGroup = mode & ModeBits.groupExecute != 0 || caller.isOutside(group)
     return losesGroup ? left & ~ModeBits.setGroup : left
   }
 

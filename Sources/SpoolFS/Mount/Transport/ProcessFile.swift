@@ -13,6 +13,17 @@ enum ProcessFile {
     return read(file, body)
   }
 
+  /// The supplementary groups of a process or thread; nil where they cannot be read.
+  static func supplementaryGroups(of process: Int32) -> [UInt32]? {
+    read("/proc/\(process)/status") { bytes in
+      let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      // What follows the last newline was cut off.
+      guard let line = lines.dropLast().first(where: { $0.starts(with: "Groups:".utf8) }) else { return nil }
+      return line.dropFirst("Groups:".utf8.count).split { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
+        .compactMap { UInt32(String(decoding: $0, as: UTF8.self)) }
+    }
+  }
+
   /// The same of a file that is open.
   static func read<Result>(_ file: Int32, _ body: (UnsafeRawBufferPointer) -> Result?) -> Result? {
     withUnsafeTemporaryAllocation(byteCount: capacity, alignment: 1) { buffer in
