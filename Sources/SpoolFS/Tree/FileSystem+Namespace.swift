@@ -69,14 +69,16 @@ extension FileSystem {
 
   /// mknod(2): a FIFO, a socket, a device node or a regular file, by the type bits of `mode`.
   ///
-  /// - Throws: EINVAL for other types; EPERM for device nodes unless privileged; as `create` does.
+  /// - Throws: EINVAL for other types; EPERM for device nodes unless privileged, but for whiteouts (a character device 0/0,
+  ///   see `RenameFlags.whiteout`); as `create` does.
   func makeNode(
     _ name: UnsafeRawBufferPointer, in parent: Inode, mode: UInt32, device: UInt64, by caller: Caller
   ) throws(Errno) -> Inode {
     guard let kind = FileKind(mode: mode), kind != .directory, kind != .symbolicLink else { throw .invalidArgument }
     let isDevice = kind == .characterDevice || kind == .blockDevice
     return try add(name, in: parent, by: caller) { parentBits throws(Errno) in
-      if isDevice, !caller.passesChecks { throw .notPermitted }
+      let isWhiteout = kind == .characterDevice && device == 0
+      if isDevice, !isWhiteout, !caller.passesChecks { throw .notPermitted }
       return try makeInode(
         kind, mode: mode, in: parentBits,
         payload: kind == .regular ? .regular(nil) : .special(device: isDevice ? device : 0), by: caller)

@@ -6,27 +6,42 @@ struct RenameFlags: OptionSet, Sendable {
   let rawValue: UInt32
   static let noReplace = RenameFlags(rawValue: 1)
   static let exchange = RenameFlags(rawValue: 2)
+  /// Leaves a whiteout under the old name: a character device 0/0, overlayfs's mark of a name that was removed.
+  static let whiteout = RenameFlags(rawValue: 4)
+
+  /// Whether renameat2(2) knows the flags, and takes them together.
+  fileprivate var areValid: Bool {
+    isSubset(of: [.noReplace, .exchange, .whiteout]) && (!contains(.exchange) || self == .exchange)
+  }
 }
 
 extension FileSystem {
   /// renameat2(2).
   ///
   /// - Throws: ENOENT, EEXIST (`.noReplace`), ENOTDIR, EISDIR, ENOTEMPTY, EINVAL (a directory into itself, unknown
-  ///   flags), EMLINK, ENAMETOOLONG, EPERM, EACCES.
+  ///   flags), EMLINK, ENAMETOOLONG, EPERM, EACCES, ENOSPC (no inode for a whiteout).
   func rename(
     _ name: UnsafeRawBufferPointer, in parent: Inode, to newName: UnsafeRawBufferPointer, in newParent: Inode,
     flags: RenameFlags = [], by caller: Caller
   ) throws(Errno) {
-    if !flags.isSubset(of: [.noReplace, .exchange]) || flags == [.noReplace, .exchange] { throw .invalidArgument }
+    if !flags.areValid { throw .invalidArgument }
     try checkNotReserved(name, in: parent)
     try checkNotReserved(newName, in: newParent)
+    let creator = flags.contains(.whiteout) ? commands.creator(caller.process) : .unknown
 
-    let (source, target) = try withParentsLocked(parent, newParent) { () throws(Errno) in
-      let move = try Move(
-        name: name, parent: parent, newName: newName, newParent: newParent, flags: flags, caller: caller)
-      if move.source === move.target { return (move.source, move.target) }
-      if flags.contains(.exchange) { try exchangeLocked(move) } else { try moveLocked(move) }
-      return (move.source, move.target)
+    let (source, target) = try waitingForReclaim { () throws(Errno) in
+      try withParentsLocked(parent, newParent) { () throws(Errno) in
+        let move = try Move(
+          name: name, parent: parent, newName: newName, newParent: newParent, flags: flags, caller: caller)
+        if move.source === move.target { return (move.source, move.target) }
+        if flags.contains(.exchange) {
+          try exchangeLocked(move)
+        } else {
+          let whiteout = flags.contains(.whiteout) ? try makeWhiteout(for: move, creator, caller) : nil
+          try moveLocked(move, leaving: whiteout)
+        }
+        return (move.source, move.target)
+      }
     }
     if source === target { return }
     announceEntry(name, in: parent, by: caller)
@@ -113,7 +128,21 @@ extension FileSystem {
     }
   }
 
-  private func moveLocked(_ move: Move) throws(Errno) {
+  /// What takes the place of `move.source`, in no directory yet. Nobody needs a privilege for that.
+  ///
+  /// Preconditions: both parents are locked.
+  private func makeWhiteout(for move: Move, _ creator: Creator, _ caller: Caller) throws(Errno) -> Inode {
+    // The answer is ENOTEMPTY rather than ENOSPC.
+    if let target = move.target, target.kind == .directory {
+      try target.lock.withLock { () throws(Errno) in
+        if try !target.directoryLocked().isEmpty { throw .directoryNotEmpty }
+      }
+    }
+    let birthplace = Birthplace(group: move.parent.group, mode: move.parent.mode, creator: creator)
+    return try makeInode(.characterDevice, mode: 0, in: birthplace, payload: .special(device: 0), by: caller)
+  }
+
+  private func moveLocked(_ move: Move, leaving whiteout: Inode?) throws(Errno) {
     let movesDirectory = move.source.kind == .directory
     if let target = move.target {
       try target.lock.withLock { () throws(Errno) in
@@ -130,7 +159,11 @@ extension FileSystem {
       if movesDirectory, move.newParent.linkCount == .max { throw .tooManyLinks }
       move.newDirectory.insert(.make(move.newName.bytes), move.newName, move.source)
     }
-    move.directory.remove(move.name)
+    if let whiteout {
+      _ = move.directory.replace(move.name, with: whiteout)
+    } else {
+      move.directory.remove(move.name)
+    }
     if movesDirectory {
       move.parent.linkCount -= 1
       move.newParent.linkCount += 1
