@@ -6,18 +6,12 @@ final class HostSubject: Subject {
   private let root: Int32
   private var user = 0
   private var files: [Int: Int32] = [:]
+  private var listings: [Int: HostListing] = [:]
   private let syncsBeforeSnapshot: Bool
   private let comparesBlocks: Bool
-  private let comparesLockingBit: Bool
 
-  /// - Parameters:
-  ///   - syncsBeforeSnapshot: whether the kernel may hold data that the subject has not seen yet.
-  ///   - comparesLockingBit: whether set-group without group execute counts. For a FUSE filesystem the kernel leaves it
-  ///     where it takes it away elsewhere.
-  init(
-    _ root: String, syncsBeforeSnapshot: Bool = false, comparesBlocks: Bool = true, comparesLockingBit: Bool = true
-  ) {
-    self.comparesLockingBit = comparesLockingBit
+  /// - Parameter syncsBeforeSnapshot: whether the kernel may hold data that the subject has not seen yet.
+  init(_ root: String, syncsBeforeSnapshot: Bool = false, comparesBlocks: Bool = true) {
     self.root = Int32(host_open(root, O_RDONLY | O_DIRECTORY, 0))
     precondition(self.root >= 0, "cannot open \(root)")
     self.syncsBeforeSnapshot = syncsBeforeSnapshot
@@ -40,7 +34,12 @@ final class HostSubject: Subject {
 
   func perform(_ operation: Operation) -> Outcome {
     enter()
-    return performEntered(operation)
+    let outcome = performEntered(operation)
+    if !listings.isEmpty {
+      host_become(0, 0)
+      for listing in listings.values { listing.look() }
+    }
+    return outcome
   }
 
   private func performEntered(_ operation: Operation) -> Outcome {
@@ -67,6 +66,16 @@ final class HostSubject: Subject {
     case .truncate(let name, let size): return Outcome(value: host_truncate(name, size))
     case .stat(let name): return stat(name)
     case .list(let name): return list(name)
+    case .openListing(let slot, let name):
+      let directory = host_open(name, O_RDONLY | O_DIRECTORY, 0)
+      if directory < 0 { return Outcome(value: directory) }
+      listings[slot] = HostListing(Int32(directory))
+      return Outcome(value: 0)
+    case .readListing(let slot, let count):
+      listings[slot]?.read(count)
+      return Outcome(value: 0)
+    case .endListing(let slot):
+      return Outcome(value: 0, text: listings.removeValue(forKey: slot)?.end() ?? "")
     case .open(let slot, let name, let mode): return open(slot, name, mode)
     case .openUnnamed(let slot, let name):
       return keep(host_open_unnamed(name, 0o600), in: slot)
@@ -172,10 +181,8 @@ final class HostSubject: Subject {
   }
 
   private func describe(_ found: host_stat) -> String {
-    let isLockingBit = found.mode & (S_IFMT | 0o2010) == S_IFREG | 0o2000
-    return StatText(
-      mode: isLockingBit && !comparesLockingBit ? found.mode & ~0o2000 : found.mode, links: found.link_count,
-      user: found.user, group: found.group, device: found.device,
+    StatText(
+      mode: found.mode, links: found.link_count, user: found.user, group: found.group, device: found.device,
       size: found.size, blocks: comparesBlocks ? found.blocks : nil
     ).description
   }

@@ -34,10 +34,8 @@ struct MountComparisonTests {
     defer { try? mount.unmount(lazily: true) }
     try onThread {
       let isWriteback = options.cache == .writeback
-      let subject = HostSubject(
-        path, syncsBeforeSnapshot: isWriteback, comparesBlocks: !isWriteback, comparesLockingBit: false)
-      comparison.run(
-        subject, HostSubject(reference.path, comparesBlocks: !isWriteback, comparesLockingBit: false))
+      let subject = HostSubject(path, syncsBeforeSnapshot: isWriteback, comparesBlocks: !isWriteback)
+      comparison.run(subject, HostSubject(reference.path, comparesBlocks: !isWriteback))
     }
     withExtendedLifetime(reference) {}
     try mount.unmount()

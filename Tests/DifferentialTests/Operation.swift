@@ -18,6 +18,10 @@ enum Operation {
   case truncate(String, Int64)
   case stat(String)
   case list(String)
+  /// Begins to read a directory, goes on with it, and reads the rest: names change in between.
+  case openListing(Int, String)
+  case readListing(Int, count: Int)
+  case endListing(Int)
   case open(Int, String, OpenMode)
   case openUnnamed(Int, String)
   case close(Int)
@@ -64,6 +68,7 @@ let scriptUsers: [(user: UInt32, group: UInt32)] = [(0, 0), (1000, 1000), (1001,
 /// Makes scripts over a few names, so that operations meet each other often.
 struct ScriptGenerator {
   static let slots = 5
+  private static let listings = 3
   private var random: SeededGenerator
   private let users: Int
   private let largestSize: Int64
@@ -93,6 +98,8 @@ struct ScriptGenerator {
 
   private mutating func slot() -> Int { Int.random(in: 0..<Self.slots, using: &random) }
 
+  private mutating func listing() -> Int { Int.random(in: 0..<Self.listings, using: &random) }
+
   private mutating func offset() -> Int64 {
     chance(1, of: 3)
       ? pick([0, 4095, 4096, 4097, 65535, 65536, 65537, 131072]) : Int64.random(in: 0..<largestSize, using: &random)
@@ -109,7 +116,7 @@ struct ScriptGenerator {
   }
 
   mutating func next() -> Operation {
-    switch Int.random(in: 0..<100, using: &random) {
+    switch Int.random(in: 0..<105, using: &random) {
     case 0..<8: .create(path(), mode: mode(), exclusive: chance(1, of: 2))
     case 8..<16: .makeDirectory(path(), mode: chance(2, of: 3) ? pick([0o755, 0o777, 0o1777, 0o2775]) : mode())
     case 16..<18:
@@ -120,7 +127,7 @@ struct ScriptGenerator {
     case 24..<28: users > 1 ? .stat(path()) : .link(path(), path())
     case 28..<33: .unlink(path())
     case 33..<36: .removeDirectory(path())
-    case 36..<44: .rename(path(), path(), flags: pick([0, 0, 0, 1, 2, 3]))
+    case 36..<44: .rename(path(), path(), flags: pick([0, 0, 0, 1, 2, 3, 4, 5]))
     case 44..<46: .changeMode(path(), mode())
     case 46..<48: .changeOwner(path(), user: pick([0, 1000, 1001, .max]), group: pick([0, 1000, 1002]))
     case 48..<50:
@@ -140,6 +147,9 @@ struct ScriptGenerator {
     case 89..<92: space()
     case 92..<95: .copy(from: slot(), offset(), to: slot(), offset(), count: count())
     case 95..<97 where users > 1: .become(Int.random(in: 0..<users, using: &random))
+    case 100..<102: .openListing(listing(), chance(1, of: 2) ? "." : path())
+    case 102..<104: .readListing(listing(), count: Int.random(in: 1...3, using: &random))
+    case 104: .endListing(listing())
     default: allocates ? .stat(path()) : .seek(slot(), offset: offset(), whence: pick([3, 4]))
     }
   }

@@ -16,6 +16,7 @@ final class TreeSubject: Subject {
   private let tree: FileSystem
   private var caller = Caller.local(user: 0, group: 0)
   private var files: [Int: Handle] = [:]
+  private var listings: [Int: TreeListing] = [:]
 
   init(_ tree: FileSystem) { self.tree = tree }
 
@@ -44,6 +45,12 @@ final class TreeSubject: Subject {
   }
 
   func perform(_ operation: Operation) -> Outcome {
+    let outcome = performOnNames(operation)
+    for listing in listings.values { listing.look() }
+    return outcome
+  }
+
+  private func performOnNames(_ operation: Operation) -> Outcome {
     switch operation {
     case .become(let number):
       caller = .local(user: scriptUsers[number].user, group: scriptUsers[number].group)
@@ -136,6 +143,17 @@ final class TreeSubject: Subject {
         return Outcome(
           value: 0, bytes: Array(names.sorted { $0.lexicographicallyPrecedes($1) }.joined(separator: [0])))
       }
+    case .openListing(let slot, let path):
+      return done { () throws(Errno) in
+        let inode = try resolve(path)
+        if inode.kind != .directory { throw .notDirectory }
+        try inode.lock.withLock { () throws(Errno) in try inode.checkAccessLocked(.read, by: caller) }
+        listings[slot] = TreeListing(tree, inode)
+      }
+    case .readListing(let slot, let count):
+      listings[slot]?.read(count)
+      return Outcome(value: 0)
+    case .endListing(let slot): return Outcome(value: 0, text: listings.removeValue(forKey: slot)?.end() ?? "")
     case .open(let slot, let path, let mode): return done { () throws(Errno) in try open(slot, path, mode) }
     case .openUnnamed(let slot, let path):
       return done { () throws(Errno) in

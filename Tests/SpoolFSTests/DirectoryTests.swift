@@ -58,16 +58,16 @@ import Testing
     #expect(directory.isEmpty, "SPOOLFS_SEED=\(seed)")
   }
 
-  /// A listing has each name once, in the order of cookies, and a cookie stays as long as its name does.
+  /// A listing has each name once, from the largest cookie to the smallest, and a cookie stays as long as its name does.
   private func expectListing(
     _ directory: Directory, _ names: [FileName], _ model: [Int: Inode], _ cookies: inout [Int: UInt64]
   ) {
     var listed: [Int: Inode] = [:]
-    var last: UInt64 = 0
-    directory.forEach(after: 0) { entry, cookie in
+    var last = UInt64.max
+    directory.forEach { entry, cookie in
       let number = Int(String(decoding: entry.name.bytes, as: UTF8.self))!
       #expect(listed.updateValue(entry.inode, forKey: number) == nil)
-      #expect(cookie > last && cookies[number, default: cookie] == cookie)
+      #expect(cookie < last && cookies[number, default: cookie] == cookie)
       cookies[number] = cookie
       last = cookie
       return true
@@ -75,11 +75,11 @@ import Testing
     // One that goes on where another ended, before the last changes or after them.
     if let pause = cookies.values.min(by: { $0 % 7 < $1 % 7 }) {
       var rest: Set<Int> = []
-      directory.forEach(after: pause) { entry, _ in
+      directory.forEach(before: pause) { entry, _ in
         rest.insert(Int(String(decoding: entry.name.bytes, as: UTF8.self))!)
         return true
       }
-      #expect(rest == Set(cookies.filter { $0.value > pause }.keys))
+      #expect(rest == Set(cookies.filter { $0.value < pause }.keys))
     }
     #expect(listed.count == model.count && listed.allSatisfy { model[$0.key] === $0.value })
     for (number, name) in names.enumerated() {

@@ -89,7 +89,7 @@ struct NamespaceTests {
     let tree = try makeTree(inodeLimit: 5)  // root and status directory are two of them
     for name in ["a", "b", "c"] { try tree.create(name, in: tree.root) }
     #expect(errno { try tree.create("d", in: tree.root) } == .noSpace)
-    #expect(try tree.names(in: tree.root) == ["a", "b", "c"])
+    #expect(try tree.names(in: tree.root) == ["c", "b", "a"])
     #expect(tree.statistics().freeInodes == 0)
     try tree.remove("b")
     try tree.create("d", in: tree.root)
@@ -312,7 +312,37 @@ struct ListingTests {
     let tree = try makeTree()
     for name in ["a", "b", "c"] { try tree.create(name, in: tree.root) }
     try tree.rename("c", to: "a")
-    #expect(try tree.names(in: tree.root) == ["a", "b"])
+    #expect(try tree.names(in: tree.root) == ["b", "a"])
+  }
+
+  @Test("what is made while it goes on is not met, so that it ends")
+  func renamedOnTheWay() throws {
+    let tree = try makeTree()
+    for number in 0..<100 { try tree.create("f\(number)", in: tree.root) }
+    var cookie: UInt64 = 0
+    var met: [String] = []
+    while met.count < 1000 {
+      var next: String?
+      try tree.enumerate(tree.root, after: cookie, by: rootCaller) { name, _, own in
+        next = String(decoding: name, as: UTF8.self)
+        cookie = own
+        return false
+      }
+      guard let name = next else { break }
+      met.append(name)
+      if name.hasPrefix(".") { continue }
+      try tree.rename(FilePath(name), to: FilePath(name + ".x"))
+      try tree.create("new-" + name, in: tree.root)
+    }
+    #expect(met.count == 102 && Set(met).count == 102)
+    #expect(try tree.entries().count == 200)
+  }
+
+  @Test("in process, entries are in the order they were made")
+  func order() throws {
+    let tree = try makeTree()
+    for name in ["b", "a", "c"] { try tree.create(name, in: tree.root) }
+    #expect(try tree.entries().map(\.name.string) == ["b", "a", "c"])
   }
 
   @Test("100,000 entries are found, listed once and removed")

@@ -165,6 +165,7 @@ extension FileSystem {
         }
         return true
       }
+      entries.reverse()
       return entries
     }
   }

@@ -1,7 +1,8 @@
-/// The entries of one directory: found by name in O(1), listed in the order of their cookies.
+/// The entries of one directory: found by name in O(1), listed from the newest to the oldest.
 ///
-/// A cookie is given once, grows with every new entry and never changes, so a listing that goes on after other entries
-/// came and went neither skips nor repeats one that stayed.
+/// A cookie is given once, grows with every new entry and never changes. So a listing that goes on after other entries
+/// came and went neither skips nor repeats one that stayed. It also ends: an entry that is made meanwhile has a larger
+/// cookie than all that are still to be listed.
 ///
 /// All of it is protected by the lock of the inode it belongs to; exclusivity is unchecked as there.
 final class Directory {
@@ -26,7 +27,7 @@ final class Directory {
     }
   }
 
-  /// Cookies 1 and 2 are "." and "..".
+  /// Cookies 1 and 2 are "." and "..". A listing that has come to one of them has all entries before it.
   static let firstCookie: UInt64 = 3
 
   /// In the order of their cookies.
@@ -93,19 +94,19 @@ final class Directory {
     return removed
   }
 
-  /// Calls `body` with each entry whose cookie is greater than `cookie`, until it returns false.
+  /// Calls `body` with each entry whose cookie is less than `cookie`, the newest first, until it returns false.
   ///
   /// - Complexity: O(log n) to begin, then linear in what is visited.
-  func forEach(after cookie: UInt64, _ body: (Entry, UInt64) -> Bool) {
+  func forEach(before cookie: UInt64 = .max, _ body: (Entry, UInt64) -> Bool) {
     var low = 0
     var high = slots.count
     while low < high {
       let middle = (low + high) / 2
-      if slots[middle].cookie <= cookie { low = middle + 1 } else { high = middle }
+      if slots[middle].cookie < cookie { low = middle + 1 } else { high = middle }
     }
-    while low < slots.count {
+    while low > 0 {
+      low -= 1
       if let entry = slots[low].entry, !body(entry, slots[low].cookie) { return }
-      low += 1
     }
   }
 

@@ -2,8 +2,10 @@ import SpoolStorage
 internal import SystemPackage
 
 extension FileSystem {
-  /// readdir(3): calls `body` with name, inode and cookie of each entry whose cookie is greater than `cookie`, until it
-  /// returns false. "." and ".." come first.
+  /// readdir(3): calls `body` with name, inode and cookie of each entry that a listing has before it, until `body` returns
+  /// false. "." and ".." come first, then the entries from the newest to the oldest.
+  ///
+  /// - Parameter cookie: that of the entry that the listing has come to; 0 at its beginning.
   ///
   /// `body` runs with the directory locked (but for "." and ".."): it may lock an entry's inode, no other directory.
   ///
@@ -24,7 +26,7 @@ extension FileSystem {
     if inode === statusDirectory { return enumerateStatus(after: cookie, body) }
     inode.lock.withLock {
       guard case .directory(let directory) = inode.payload else { return }
-      directory.forEach(after: cookie) { entry, cookie in
+      directory.forEach(before: cookie < Directory.firstCookie ? .max : cookie) { entry, cookie in
         entry.name.withBytes { body($0, entry.inode, cookie) }
       }
     }

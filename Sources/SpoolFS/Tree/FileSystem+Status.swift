@@ -24,10 +24,11 @@ extension FileSystem {
   }
 
   func enumerateStatus(after cookie: UInt64, _ body: (UnsafeRawBufferPointer, Inode, UInt64) -> Bool) {
-    for (number, name) in [Self.statsName, Self.filesName].enumerated() {
+    let start = cookie < Directory.firstCookie ? .max : cookie
+    for (number, name) in [Self.statsName, Self.filesName].enumerated().reversed() {
       let own = Directory.firstCookie + UInt64(number)
       let bytes = Self.bytes(of: name)
-      if own > cookie, let inode = statusNode(bytes, in: statusDirectory), !body(bytes, inode, own) { return }
+      if own < start, let inode = statusNode(bytes, in: statusDirectory), !body(bytes, inode, own) { return }
     }
   }
 
@@ -76,7 +77,7 @@ extension FileSystem {
         guard case .directory(let directory) = inode.payload else { return [] }
         var entries: [Directory.Entry] = []
         entries.reserveCapacity(directory.count)
-        directory.forEach(after: 0) { entry, _ in
+        directory.forEach { entry, _ in
           entries.append(entry)
           return true
         }
