@@ -2,6 +2,7 @@
 #include "CSpoolProcess.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -26,6 +27,8 @@ void spool_syslog(int priority, const char *text) { syslog(priority, "%s", text)
 int spool_last_signal(void) { return SIGRTMAX; }
 
 int spool_pidfd_open(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+int spool_enter_mount_namespace(int file) { return setns(file, CLONE_NEWNS); }
 
 unsigned spool_device_major(dev_t device) { return major(device); }
 

@@ -19,7 +19,7 @@ struct MountCommand: ParsableCommand {
         spoolfs mount --size 50% --spill-dir /data/spill --allow-other /mnt/scratch
         spoolfs mount -f -o size=8g,mode=1777,noexec /mnt/scratch
 
-      In fstab, with a link to spoolfs named /sbin/mount.spoolfs:
+      In fstab, with a link to spoolfs named /sbin/mount.spoolfs (root's mounts are then suid,dev unless told otherwise):
         none  /mnt/scratch  spoolfs  size=50%,spill_dir=/data/spill,allow_other  0 0
       """)
 
@@ -34,10 +34,21 @@ struct MountCommand: ParsableCommand {
   @Option(help: .hidden)
   var reportDescriptor: Int32?
 
+  /// Says what is wrong with the options, and mounts nothing: mount(8)'s `-f`.
+  @Flag(help: .hidden)
+  var fake = false
+
+  /// The mount namespace to mount in: mount(8)'s `-N`, which leaves entering it to its helpers.
+  @Option(help: .hidden)
+  var namespace: String?
+
   @Argument(help: ArgumentHelp("The directory to mount on.", valueName: "dir"))
   var directory: String
 
   func run() throws {
+    if fake { return }
+    // The process in the background is born in it.
+    if let namespace, reportDescriptor == nil { try MountNamespace.enter(CommandLineBytes.path(namespace)) }
     guard foreground || reportDescriptor != nil else {
       return try Background.start(addingOption: "report-descriptor")
     }

@@ -28,6 +28,9 @@ int spool_last_signal(void);
 // glibc before 2.36 has no wrapper, and syscall(2) is variadic.
 int spool_pidfd_open(pid_t process);
 
+// setns(2) is for GNU sources. 0, or -1 and errno.
+int spool_enter_mount_namespace(int file);
+
 // Macros in glibc.
 unsigned spool_device_major(dev_t device);
 unsigned spool_device_minor(dev_t device);

@@ -1,5 +1,6 @@
 internal import CSpoolSystem
 internal import Glibc
+internal import SpoolFS
 internal import SpoolStorage
 internal import SystemPackage
 
@@ -10,6 +11,10 @@ enum Preconditions {
     try SpillDirectoryCheck.check(settings)
     if settings.encryptsSpill { try checkLockedMemory() }
     guard geteuid() != 0 else { return }
+    if !settings.flags.isSuperset(of: [.noSetUserID, .noDevices]) {
+      throw CommandFailure(
+        .noPermission, "-o suid and -o dev are for root: leave them out, or have root mount with allow_other")
+    }
     if settings.allowOther, !allowsOther() {
       throw CommandFailure(
         .noPermission, "--allow-other is for root, unless /etc/fuse.conf has the line 'user_allow_other'")

@@ -7,7 +7,9 @@ struct OptionList {
   private static let blockSize: Int64 = 4096
 
   /// Puts every item of `list` into `settings`, later items over earlier ones. `\,` is a comma inside a value.
-  static func apply(_ list: String, to settings: inout Settings) throws(InvalidValue) {
+  static func apply(
+    _ list: String, to settings: inout Settings, ignoringUnknown: Bool = false
+  ) throws(InvalidValue) {
     for item in split(list) where !item.isEmpty {
       let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       do {
@@ -19,7 +21,7 @@ struct OptionList {
       } catch {
         throw InvalidValue(description: "-o \(parts[0]): \(error)")
       }
-      guard MountFlags.apply(item, to: &settings.flags) else {
+      guard MountFlags.apply(item, to: &settings.flags) || ignoringUnknown else {
         throw InvalidValue(description: unknown(item, key: parts[0], hasValue: parts.count == 2))
       }
     }

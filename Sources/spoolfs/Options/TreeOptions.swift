@@ -105,10 +105,14 @@ struct TreeOptions: ParsableArguments {
       valueName: "key=value,…"))
   var lists: [String] = []
 
+  /// Passes over names in `-o` that nobody knows: mount(8)'s `-s`.
+  @Flag(help: .hidden)
+  var sloppy = false
+
   /// `-o` first, then the long options over it.
   func settings() throws(InvalidValue) -> Settings {
     var settings = Settings()
-    for list in lists { try OptionList.apply(list, to: &settings) }
+    for list in lists { try OptionList.apply(list, to: &settings, ignoringUnknown: sloppy) }
     settings.threshold = threshold ?? settings.threshold
     settings.memory = memory ?? settings.memory
     settings.spillDirectory = spillDirectory.map(CommandLineBytes.path) ?? settings.spillDirectory
