@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "CSpoolClock.h"
 #include "CSpoolDirectories.h"
 #include "CSpoolFiles.h"
 #include "CSpoolPlacement.h"

@@ -122,6 +122,8 @@ public final class Mount: Sendable {
     session.ringObstacle = ringObstacle
     do throws(Errno) {
       try session.open(
+      // From here on the kernel's stamps and ours are seen side by side.
+      try KernelClock.shared.followKernel()
         ringObstacle == nil ? options.transport : .device, maximumReaders: options.workers, ringFault: options.ringFault
       )
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }

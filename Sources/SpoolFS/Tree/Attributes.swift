@@ -1,4 +1,3 @@
-internal import CSpoolSystem
 internal import Glibc
 
 /// A point in time as stat(2) gives it.
@@ -14,13 +13,11 @@ public struct Timestamp: Sendable, Hashable, Comparable {
     self.nanoseconds = nanoseconds
   }
 
-  /// The kernel's own coarse clock: with a writeback cache the kernel stamps some changes and the tree others, and one
-  /// clock for both keeps "later" later.
-  public static var now: Timestamp {
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME_COARSE, &time)
-    return Timestamp(seconds: Int64(time.tv_sec), nanoseconds: UInt32(time.tv_nsec))
-  }
+  /// What a change made now is stamped with.
+  ///
+  /// It is the clock that the kernel stamps with: programs compare times of the tree with those of other filesystems, and
+  /// under a write-back cache the kernel stamps some changes and the tree others. One clock for all keeps "later" later.
+  public static var now: Timestamp { KernelClock.shared.now }
 
   /// Whether `left` is earlier.
   public static func < (left: Timestamp, right: Timestamp) -> Bool {

@@ -40,7 +40,7 @@ extension FileSystem {
       _ = try parent.directoryLocked()
       if parent.linkCount == 0 { throw .noSuchFileOrDirectory }
       try parent.checkAccessLocked([.write, .execute], by: caller)
-      return Birthplace(group: parent.group, mode: parent.mode, creator: creator)
+      return Birthplace(group: parent.group, mode: parent.mode, creator: creator, time: .now)
     }
     let inode = try waitingForReclaim { () throws(Errno) in
       try makeInode(.regular, mode: mode, in: birthplace, payload: .regular(nil), by: caller)
@@ -160,10 +160,10 @@ extension FileSystem {
   /// - Throws: ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EACCES.
   func removeDirectory(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) {
     try removeEntry(name, in: parent, by: caller) { directory, name, inode throws(Errno) in
-      try inode.lock.withLock { () throws(Errno) in try markRemovedDirectoryLocked(inode) }
+      let now = try inode.lock.withLock { () throws(Errno) in try markRemovedDirectoryLocked(inode) }
       directory.remove(name)
       parent.linkCount -= 1
-      parent.touchLocked()
+      parent.touchLocked(now)
     }
   }
 
@@ -220,12 +220,13 @@ extension FileSystem {
       if parent.linkCount == 0 { throw .noSuchFileOrDirectory }
       try parent.checkAccessLocked([.write, .execute], by: caller)
       if parent.linkCount == .max { throw .tooManyLinks }
-      let inode = try make(Birthplace(group: parent.group, mode: parent.mode, creator: creator))
+      let now = Timestamp.now
+      let inode = try make(Birthplace(group: parent.group, mode: parent.mode, creator: creator, time: now))
       let fileName = FileName.make(name)
       directory.insert(fileName, key, inode)
       if inode.kind == .directory { parent.linkCount += 1 }
       noteName(fileName, of: inode, in: parent)
-      parent.touchLocked()
+      parent.touchLocked(now)
       return (inode, true)
     }
   }
@@ -235,18 +236,23 @@ extension FileSystem {
   /// Preconditions: `parent.lock` is held and `name` points to `inode`.
   func removeLocked(_ name: NameKey, _ inode: Inode, from parent: Inode, _ directory: Directory) {
     directory.remove(name)
-    inode.lock.withLock { dropLinkLocked(inode) }
+    let now = inode.lock.withLock { dropLinkLocked(inode) }
     dropName(name.bytes, of: inode, in: parent)
-    parent.touchLocked()
+    parent.touchLocked(now)
   }
 
   /// Takes one name from the count of something that is no directory.
   ///
   /// Preconditions: `inode.lock` is held.
-  func dropLinkLocked(_ inode: Inode) {
+  ///
+  /// - Returns: when it changed.
+  @discardableResult
+  func dropLinkLocked(_ inode: Inode) -> Timestamp {
     inode.linkCount -= 1
-    inode.changed = .now
+    let now = Timestamp.now
+    inode.changed = now
     if inode.linkCount > 0 { quota.release() } else { removedLastNameLocked(inode) }
+    return now
   }
 
   /// Marks an empty directory as removed: it takes no more entries.
@@ -254,12 +260,17 @@ extension FileSystem {
   /// - Throws: ENOTDIR, ENOTEMPTY.
   ///
   /// Preconditions: the locks of its parent and its own are held.
-  func markRemovedDirectoryLocked(_ inode: Inode) throws(Errno) {
+  ///
+  /// - Returns: when it changed.
+  @discardableResult
+  func markRemovedDirectoryLocked(_ inode: Inode) throws(Errno) -> Timestamp {
     let directory = try inode.directoryLocked()
     if !directory.isEmpty { throw .directoryNotEmpty }
     inode.linkCount = 0
-    inode.changed = .now
+    let now = Timestamp.now
+    inode.changed = now
     removedLastNameLocked(inode)
+    return now
   }
 
   /// Preconditions: `inode.lock` is held.

@@ -145,7 +145,7 @@ extension FileSystem {
   private func moveLocked(_ move: Move, leaving whiteout: Inode?) throws(Errno) {
     let movesDirectory = move.source.kind == .directory
     if let target = move.target {
-      try target.lock.withLock { () throws(Errno) in
+      _ = try target.lock.withLock { () throws(Errno) in
         if movesDirectory {
           try markRemovedDirectoryLocked(target)
         } else {
@@ -168,8 +168,8 @@ extension FileSystem {
       move.parent.linkCount -= 1
       move.newParent.linkCount += 1
     }
-    settle(move.source, from: (move.name, move.parent), to: (move.newName, move.newParent))
-    touchParents(move)
+    let now = settle(move.source, from: (move.name, move.parent), to: (move.newName, move.newParent))
+    touchParents(move, at: now)
   }
 
   private func exchangeLocked(_ move: Move) throws(Errno) {
@@ -183,26 +183,31 @@ extension FileSystem {
     }
     _ = move.directory.replace(move.name, with: target)
     _ = move.newDirectory.replace(move.newName, with: move.source)
-    settle(move.source, from: (move.name, move.parent), to: (move.newName, move.newParent))
-    settle(target, from: (move.newName, move.newParent), to: (move.name, move.parent))
-    touchParents(move)
+    _ = settle(move.source, from: (move.name, move.parent), to: (move.newName, move.newParent))
+    let now = settle(target, from: (move.newName, move.newParent), to: (move.name, move.parent))
+    touchParents(move, at: now)
   }
 
   /// Gives a moved inode its new place.
+  ///
+  /// - Returns: when that was.
   private func settle(
     _ inode: Inode, from old: (name: NameKey, parent: Inode), to new: (name: NameKey, parent: Inode)
-  ) {
-    inode.lock.withLock {
+  ) -> Timestamp {
+    let now = inode.lock.withLock {
       if inode.kind == .directory, old.parent !== new.parent { inode.parent = new.parent }
-      inode.changed = .now
+      let now = Timestamp.now
+      inode.changed = now
+      return now
     }
     dropName(old.name.bytes, of: inode, in: old.parent)
     noteName(.make(new.name.bytes), of: inode, in: new.parent)
+    return now
   }
 
-  private func touchParents(_ move: Move) {
-    move.parent.touchLocked()
-    if move.parent !== move.newParent { move.newParent.touchLocked() }
+  private func touchParents(_ move: Move, at now: Timestamp) {
+    move.parent.touchLocked(now)
+    if move.parent !== move.newParent { move.newParent.touchLocked(now) }
   }
 }
 

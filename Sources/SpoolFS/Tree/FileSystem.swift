@@ -144,6 +144,7 @@ public final class FileSystem: Sendable {
     let group: UInt32
     let mode: UInt32
     let creator: Creator
+    let time: Timestamp
   }
 
   /// Runs `body`, which writes to `inode` or makes one, again while it finds no space and other files may be about to give
@@ -189,7 +190,7 @@ public final class FileSystem: Sendable {
     }
     return Inode(
       id: nextID.wrappingAdd(1, ordering: .relaxed).oldValue, kind: kind, mode: mode, user: caller.user, group: group,
-      payload: payload, creator: parent.creator, quota: quota)
+      payload: payload, creator: parent.creator, quota: quota, at: parent.time)
   }
 
   /// A status file with these contents. It costs no inode of the quota and is in no directory.

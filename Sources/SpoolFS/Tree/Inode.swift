@@ -66,7 +66,7 @@ final class Inode: @unchecked Sendable {
 
   init(
     id: UInt64, kind: FileKind, mode: UInt32, user: UInt32, group: UInt32, payload: Payload, creator: Creator,
-    quota: InodeQuota
+    quota: InodeQuota, at now: Timestamp = .now
   ) {
     self.id = id
     self.kind = kind
@@ -74,7 +74,6 @@ final class Inode: @unchecked Sendable {
     self.user = user
     self.group = group
     self.linkCount = kind == .directory ? 2 : 1
-    let now = Timestamp.now
     self.accessed = now
     self.modified = now
     self.changed = now
