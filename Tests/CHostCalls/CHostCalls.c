@@ -109,9 +109,8 @@ int64_t host_set_times(const char *path, int64_t accessed, int64_t modified) {
   return answer(utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW));
 }
 
-int64_t host_stat(const char *path, struct host_stat *result) {
-  struct stat found;
-  if (lstat(path, &found) < 0) return -errno;
+static int64_t answer_stat(int failed, struct stat found, struct host_stat *result) {
+  if (failed) return -errno;
   *result = (struct host_stat){
       .mode = found.st_mode,
       .link_count = found.st_nlink,
@@ -133,6 +132,14 @@ int64_t host_set_attribute(const char *path, const char *name, const void *value
 }
 int64_t host_get_attribute(const char *path, const char *name, void *value, size_t room) {
   return answer(lgetxattr(path, name, value, room));
+}
+int64_t host_stat(const char *path, struct host_stat *result) {
+  struct stat found = {0};
+  return answer_stat(lstat(path, &found), found, result);
+}
+int64_t host_stat_open(int file, struct host_stat *result) {
+  struct stat found = {0};
+  return answer_stat(fstat(file, &found), found, result);
 }
 
 int64_t host_mount_tmpfs(const char *path, const char *options) {

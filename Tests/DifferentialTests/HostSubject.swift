@@ -9,9 +9,24 @@ final class HostSubject: Subject {
   private var listings: [Int: HostListing] = [:]
   private let syncsBeforeSnapshot: Bool
   private let comparesBlocks: Bool
+  private let comparesLockingBit: Bool
+  private let stampOrder: StampOrder?
+  private let timesInTree: ((String) -> [Int64]?)?
+  private var steps = 0
 
-  /// - Parameter syncsBeforeSnapshot: whether the kernel may hold data that the subject has not seen yet.
-  init(_ root: String, syncsBeforeSnapshot: Bool = false, comparesBlocks: Bool = true) {
+  /// - Parameters:
+  ///   - syncsBeforeSnapshot: whether the kernel may hold data that the subject has not seen yet.
+  ///   - comparesLockingBit: whether set-group without group execute counts. For a FUSE filesystem the kernel leaves it
+  ///     where it takes it away elsewhere.
+  ///   - stampOrder: what tells stamps that are too early, here and in other directories.
+  ///   - timesInTree: modification and change time of a path as they are where nobody caches them.
+  init(
+    _ root: String, syncsBeforeSnapshot: Bool = false, comparesBlocks: Bool = true, comparesLockingBit: Bool = true,
+    stampOrder: StampOrder? = nil, timesInTree: ((String) -> [Int64]?)? = nil
+  ) {
+    self.stampOrder = stampOrder
+    self.timesInTree = timesInTree
+    self.comparesLockingBit = comparesLockingBit
     self.root = Int32(host_open(root, O_RDONLY | O_DIRECTORY, 0))
     precondition(self.root >= 0, "cannot open \(root)")
     self.syncsBeforeSnapshot = syncsBeforeSnapshot
@@ -34,12 +49,41 @@ final class HostSubject: Subject {
 
   func perform(_ operation: Operation) -> Outcome {
     enter()
-    let outcome = performEntered(operation)
+    // Not each time: to look may change what the kernel knows.
+    steps += 1
+    let outcome = stampOrder != nil && steps % 4 == 0 ? performWatchingStamps(operation) : performEntered(operation)
     if !listings.isEmpty {
       host_become(0, 0)
       for listing in listings.values { listing.look() }
     }
     return outcome
+  }
+
+  /// Performs the operation and adds to its outcome which stamps are too early.
+  private func performWatchingStamps(_ operation: Operation) -> Outcome {
+    guard let stampOrder else { return performEntered(operation) }
+    let (before, file) = (stamps(of: operation), operation.stampedSlot.flatMap { files[$0] })
+    let fileBefore = file.flatMap { stamps(of: $0) }
+    var outcome = performEntered(operation)
+    let after = Array(zip(before, stamps(of: operation))) + (file.map { [(fileBefore, stamps(of: $0))] } ?? [])
+    for (before, after) in after { outcome.text += stampOrder.add(before, after, setsTimes: operation.setsTimes) }
+    stampOrder.endOperation()
+    return outcome
+  }
+
+  /// As root, who may look everywhere.
+  private func stamps(of operation: Operation) -> [StampOrder.Stamps?] {
+    host_become(0, 0)
+    defer { host_become(scriptUsers[user].user, scriptUsers[user].group) }
+    return operation.stampedNames.map { name in
+      var found = host_stat()
+      return host_stat(name, &found) == 0 ? StampOrder.Stamps(found) : nil
+    }
+  }
+
+  private func stamps(of file: Int32) -> StampOrder.Stamps? {
+    var found = host_stat()
+    return host_stat_open(file, &found) == 0 ? StampOrder.Stamps(found) : nil
   }
 
   private func performEntered(_ operation: Operation) -> Outcome {
@@ -234,7 +278,9 @@ final class HostSubject: Subject {
     default: break
     }
     if syncsBeforeSnapshot { _ = host_stat(relative, &found) }
-    return "\(relative) \(describe(found)) \(text)"
+    let times = [found.modified, found.changed]
+    let inTree = timesInTree?(relative) ?? times
+    return "\(relative) \(describe(found)) \(text)" + (times == inTree ? "" : " times \(times), in the tree \(inTree)")
   }
 
   private func contents(_ path: String, _ size: Int) -> String {

@@ -121,10 +121,10 @@ public final class Mount: Sendable {
     let session = Session(files, device: mounted.device, cache: options.cache, responder: options.responder)
     session.ringObstacle = ringObstacle
     do throws(Errno) {
-      try session.open(
       // From here on the kernel's stamps and ours are seen side by side.
       try KernelClock.shared.followKernel()
         ringObstacle == nil ? options.transport : .device, maximumReaders: options.workers, ringFault: options.ringFault
+      try session.open(
       )
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
       files.store.setCachedAbove(options.cache != .none)

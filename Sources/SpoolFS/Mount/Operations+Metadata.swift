@@ -46,6 +46,7 @@ extension Session {
 
 /// access(2) and chdir(2), on mounts where the kernel does not check permissions: root's own. Root may do everything but
 /// execute what nobody may, which shells and `which` ask for.
+      if movesModificationTime(wanted, of: inode) { changes.modified = .now }
 func serveAccess(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: Int32) {
   let request = Request(handle!)
   let reply = Reply(handle!)
@@ -53,6 +54,14 @@ func serveAccess(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: Int32) {
     let inode = try request.inode(id)
     try inode.lock.withLock { () throws(Errno) in
       try inode.checkAccessLocked(AccessMask(rawValue: UInt32(bitPattern: wanted)), by: .local(user: 0, group: 0))
+
+  /// ftruncate(2) and O_TRUNC move the modification time also where the size stays, which truncate(2) does not. Without a
+  /// write-back cache the kernel does not say so. O_TRUNC looks like truncate(2) to nothing, which is rare.
+  private func movesModificationTime(_ wanted: fuse_setattr_in, of inode: Inode) -> Bool {
+    guard wanted.fields.contains(.size), !wanted.fields.contains(.modified) else { return false }
+    if negotiation.kernelHoldsData { return false }
+    return wanted.hasHandle || wanted.size == 0
+  }
     }
     reply.success()
   } catch {
@@ -97,6 +106,9 @@ extension AttributeChanges {
     if fields.contains(.user) { user = wanted.uid }
     if fields.contains(.group) { group = wanted.gid }
     if fields.contains(.size) { size = Int64(bitPattern: wanted.size) }
+  /// FATTR_FH.
+  fileprivate var hasHandle: Bool { valid & 1 << 6 != 0 }
+
     if fields.contains(.accessedNow) {
       accessed = .now
     } else if fields.contains(.accessed) {

@@ -12,13 +12,16 @@ struct Request {
   init(_ handle: fuse_req_t) {
     session = Session.of(fuse_req_userdata(handle))
     let context = fuse_req_ctx(handle).pointee
-    caller = .kernel(user: context.uid, group: context.gid, process: context.pid)
+    caller = .kernel(
+      user: context.uid, group: context.gid, process: context.pid, stampsFiles: session.negotiation.kernelHoldsData)
   }
 
   init(_ message: Message, _ session: Session) {
     self.session = session
     let header = message.header
-    caller = .kernel(user: header.uid, group: header.gid, process: Int32(bitPattern: header.pid))
+    caller = .kernel(
+      user: header.uid, group: header.gid, process: Int32(bitPattern: header.pid),
+      stampsFiles: session.negotiation.kernelHoldsData)
   }
 
   var files: FileSystem { session.files }

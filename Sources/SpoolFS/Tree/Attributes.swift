@@ -100,8 +100,22 @@ struct AttributeChanges: Sendable {
   var size: Int64?
   var accessed: TimeChange?
   var modified: TimeChange?
-  /// Only from a kernel that owns the change time (writeback cache).
+  /// Only from a kernel that keeps the change time itself (write-back cache).
   var changed: Timestamp?
   /// Takes set-user and set-group bits away.
   var dropsPrivileges = false
 }
+
+  /// Whether there is nothing but a size, as for truncate(2), which may move no time.
+  var isResize: Bool {
+    size != nil && mode == nil && user == nil && group == nil && accessed == nil && modified == nil && changed == nil
+  }
+}
+
+/// When reading moves the access time: the mount's `relatime`, `strictatime` or `noatime`.
+enum AccessTimes: Sendable {
+  /// When it is not after the last change, or a day old.
+  case relative
+  /// Each time.
+  case strict
+  case never

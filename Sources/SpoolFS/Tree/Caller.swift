@@ -11,11 +11,15 @@ struct Caller: Sendable {
   var isKernel: Bool
   /// Whether `supplementaryGroups` are all there are: the kernel sends one group alone.
   var knowsGroups = true
+  /// Whether the kernel keeps the modification and change times of regular files, as it does with a write-back cache.
+  /// What it asks for on behalf of this caller leaves them alone.
+  var stampsFiles = false
 
   /// The sender of a request that came through the mount.
-  static func kernel(user: UInt32, group: UInt32, process: Int32) -> Caller {
+  static func kernel(user: UInt32, group: UInt32, process: Int32, stampsFiles: Bool) -> Caller {
     Caller(
-      user: user, group: group, supplementaryGroups: [], process: process, isKernel: true, knowsGroups: false)
+      user: user, group: group, supplementaryGroups: [], process: process, isKernel: true, knowsGroups: false,
+      stampsFiles: stampsFiles)
   }
 
   /// Somebody in this process, checked against the tree's permissions unless `user` is 0.

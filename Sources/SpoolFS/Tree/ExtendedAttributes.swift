@@ -84,7 +84,7 @@ extension FileSystem {
       try inode.checkAttributeAccessLocked(name, .write, by: caller)
       guard let attributes = inode.extendedAttributes else { throw .noData }
       try attributes.remove(name)
-      inode.changed = .now
+      if !inode.isStampedByKernel(for: caller) { inode.changed = .now }
     }
     announceAttributes(of: inode, by: caller)
   }

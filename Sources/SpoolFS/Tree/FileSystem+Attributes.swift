@@ -25,12 +25,11 @@ extension FileSystem {
   func setAttributes(_ changes: AttributeChanges, of inode: Inode, by caller: Caller) throws(Errno) -> Attributes {
     if inode.isSnapshot || inode === statusDirectory { throw .notPermitted }
     try inode.lock.withLock { () throws(Errno) in try inode.checkChangesLocked(changes, by: caller) }
-    var sizeChanged = false
-    if let size = changes.size { sizeChanged = try resize(inode, to: size) }
+    var wasCut = false
+    if let size = changes.size { wasCut = try resize(inode, to: size) }
     let attributes = inode.lock.withLock {
-      let now = Timestamp.now
-      if sizeChanged { inode.touchLocked(now) }
-      applyLocked(changes, to: inode, at: now, by: caller)
+      applyLocked(changes, to: inode, by: caller)
+      setTimesLocked(changes, of: inode, wasCut: wasCut, by: caller)
       if changes.size != nil, !caller.passesChecks { inode.dropPrivilegeBitsLocked(by: caller) }
       return inode.attributesLocked()
     }
@@ -52,7 +51,7 @@ extension FileSystem {
     announceContents(of: inode, at: size, count: 0, by: caller)
   }
 
-  private func applyLocked(_ changes: AttributeChanges, to inode: Inode, at now: Timestamp, by caller: Caller) {
+  private func applyLocked(_ changes: AttributeChanges, to inode: Inode, by caller: Caller) {
     if changes.dropsPrivileges { inode.dropPrivilegeBitsLocked(by: caller) }
     if changes.user != nil || changes.group != nil {
       inode.dropPrivilegeBitsLocked(by: caller)  // by the group it had
@@ -64,6 +63,14 @@ extension FileSystem {
       inode.isLosingPrivileges = false
       if !caller.passesChecks, !caller.isMember(of: inode.group) { inode.mode &= ~ModeBits.setGroup }
     }
+  }
+
+  private func setTimesLocked(_ changes: AttributeChanges, of inode: Inode, wasCut: Bool, by caller: Caller) {
+    if changes.isResize, !wasCut { return }
+    let isStampedByKernel = inode.isStampedByKernel(for: caller)
+    // With the kernel's change time comes what it has stamped at the same moment.
+    let now = changes.changed ?? .now
+    if wasCut, !isStampedByKernel { inode.modified = now }
     switch changes.accessed {
     case nil: break
     case .now: inode.accessed = now
@@ -74,7 +81,7 @@ extension FileSystem {
     case .now: inode.modified = now
     case .at(let time): inode.modified = time
     }
-    inode.changed = changes.changed ?? now
+    if !isStampedByKernel || changes.changed != nil { inode.changed = now }
   }
 
   /// statvfs(3): the size limit if there is one, else the memory budget and what the disk side can take.

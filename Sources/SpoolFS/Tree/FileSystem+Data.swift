@@ -93,14 +93,14 @@ extension FileSystem {
 
   /// truncate(2) without the times.
   ///
-  /// - Returns: whether the size changed.
+  /// - Returns: whether truncate(2) moves the times: where the size changed, or on tmpfs where there are pages to look at.
   func resize(_ inode: Inode, to size: Int64) throws(Errno) -> Bool {
     if size < 0 { throw .invalidArgument }
     if size == 0, try content(of: inode) == nil { return false }
     let content = try makeContent(of: inode)
     let old = content.size
     try content.resize(to: size)
-    return old != size
+    return old != size || content.allocatedBytes > 0
   }
 
   /// fallocate(2): plain, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, and beyond tmpfs FALLOC_FL_ZERO_RANGE.
@@ -185,9 +185,13 @@ extension FileSystem {
   private func noteChange(
     of inode: Inode, dropsPrivileges: Bool, at offset: Int64, count: Int, by caller: Caller
   ) {
-    inode.lock.withLock {
-      inode.touchLocked()
-      if dropsPrivileges || !caller.passesChecks { inode.dropPrivilegeBitsLocked(by: caller) }
+    let stamps = !inode.isStampedByKernel(for: caller)
+    let dropsPrivileges = dropsPrivileges || !caller.passesChecks
+    if stamps || dropsPrivileges {
+      inode.lock.withLock {
+        if stamps { inode.touchLocked() }
+        if dropsPrivileges { inode.dropPrivilegeBitsLocked(by: caller) }
+      }
     }
     announceAttributes(of: inode, by: caller)
     announceContents(of: inode, at: offset, count: Int64(count), by: caller)

@@ -182,10 +182,21 @@ final class Inode: @unchecked Sendable {
     changed = now
   }
 
-  /// relatime, as tmpfs is mounted by default: the access time moves when it is not after the last change, or a day old.
-  func markAccessedLocked() {
+  /// Moves the access time, by default as relatime does, with which tmpfs is mounted by default.
+  func markAccessedLocked(_ accessTimes: AccessTimes = .relative) {
+    switch accessTimes {
+    case .never: return
+    case .strict: break
+    case .relative: if accessed > modified, accessed > changed, !wasAccessedDaysAgo { return }
+    }
+    accessed = .now
+  }
+
+  private var wasAccessedDaysAgo: Bool {
     let day: Int64 = 24 * 60 * 60
-    let now = Timestamp.now
-    if accessed <= modified || accessed <= changed || now.seconds &- accessed.seconds >= day { accessed = now }
+    return KernelClock.coarse.seconds &- accessed.seconds >= day
   }
 }
+
+  /// Whether the kernel stamps the contents' changes by `caller` itself, and sends the times when it thinks fit.
+  func isStampedByKernel(for caller: Caller) -> Bool { caller.stampsFiles && kind == .regular }

@@ -53,6 +53,7 @@ int64_t host_truncate(const char *path, int64_t size);
 // Times in nanoseconds; INT64_MIN is UTIME_NOW, INT64_MAX is UTIME_OMIT.
 int64_t host_set_times(const char *path, int64_t accessed, int64_t modified);
 int64_t host_stat(const char *path, struct host_stat *result);
+int64_t host_stat_open(int file, struct host_stat *result);
 
 // Extended attributes, which Swift's Glibc lacks.
 int64_t host_set_attribute(const char *path, const char *name, const void *value, size_t size);
