@@ -7,8 +7,13 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 const int spool_o_direct = O_DIRECT;
+const int spool_o_no_access_time = O_NOATIME;
+const uint32_t spool_statx_mask = STATX_BASIC_STATS | STATX_BTIME;
+
+_Static_assert(sizeof(struct spool_statx_out) == 288, "the kernel's size of fuse_statx_out");
 
 static _Thread_local void *current_worker;
 

@@ -235,6 +235,18 @@ extension MountSuites {
       }
     }
 
+    /// Only who wants to know the birth time asks for more than is known.
+    @Test(.enabled(if: asksForBirthTimes), arguments: Mode.all) func timeOfBirth(_ mode: Mode) async throws {
+      try await withWarmMount(mode) { tree in
+        try Host.create(tree("a"), [1])
+        _ = try Host.status(tree("a"))
+        let seen = try requests(tree) { _ = try birthTime(of: tree("a")) }
+        #expect(seen == ["STATX": 1])
+        let plain = try requests(tree) { _ = try Host.status(tree("a")) }
+        #expect(plain == [:])
+      }
+    }
+
     /// Where the kernel checks no permissions, access(2) and chdir(2) are requests.
     @Test(.enabled(if: geteuid() == 0)) func rootIsToldWhatNobodyMayExecute() async throws {
       try await withWarmMount(Mode.all[0]) { tree in

@@ -84,6 +84,7 @@ struct AttributeTests {
     let metadata = try tree.metadata(of: "f")
     #expect(metadata.accessed == time)
     #expect(metadata.modified > time)
+    #expect(metadata.created > time && metadata.created <= metadata.modified)
   }
 
   @Test("sizes and blocks are tmpfs's")

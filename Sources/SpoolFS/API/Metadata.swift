@@ -26,6 +26,8 @@ public struct FileMetadata: Sendable, Equatable {
   public let modified: Timestamp
   /// Last change of contents or attributes.
   public let changed: Timestamp
+  /// When it was made (`stx_btime`); nothing moves it.
+  public let created: Timestamp
 
   init(_ attributes: Attributes, kind: FileKind) {
     inode = attributes.inode
@@ -40,6 +42,7 @@ public struct FileMetadata: Sendable, Equatable {
     accessed = attributes.accessed
     modified = attributes.modified
     changed = attributes.changed
+    created = attributes.created
   }
 }
 

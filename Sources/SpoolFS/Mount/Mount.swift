@@ -123,9 +123,9 @@ public final class Mount: Sendable {
     do throws(Errno) {
       // From here on the kernel's stamps and ours are seen side by side.
       try KernelClock.shared.followKernel()
-        ringObstacle == nil ? options.transport : .device, maximumReaders: options.workers, ringFault: options.ringFault
       try session.open(
       )
+        ringObstacle == nil ? options.transport : .device, maximumReaders: options.workers, ringFault: options.ringFault
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
       files.store.setCachedAbove(options.cache != .none)
       if geteuid() == 0 {

@@ -17,6 +17,17 @@ extension Session {
     }
   }
 
+  /// Asked for only where somebody wants to know the birth time.
+  func serveStatx(_ message: Message) {
+    let reply = message.reply
+    do throws(Errno) {
+      let inode = try Request(message, self).inode(message.node)
+      reply.extendedStatus(files.attributes(of: inode), of: inode)
+    } catch {
+      reply.error(error)
+    }
+  }
+
   func serveSetattr(_ message: Message) {
     let reply = message.reply
     let request = Request(message, self)
@@ -33,6 +44,7 @@ extension Session {
       } else {
         changes.dropsPrivileges = changes.mode == nil && wanted.fields.contains(.dropsPrivileges)
       }
+      if movesModificationTime(wanted, of: inode) { changes.modified = .now }
       if changes.size != nil || changes.user != nil || changes.group != nil { request.dropCapabilities(of: inode) }
       let takesPrivileges = changes.dropsPrivileges || changes.user != nil || changes.group != nil
       let caller = takesPrivileges ? request.caller(takingPrivilegesFrom: inode) : request.caller
@@ -42,18 +54,6 @@ extension Session {
       reply.error(error)
     }
   }
-}
-
-/// access(2) and chdir(2), on mounts where the kernel does not check permissions: root's own. Root may do everything but
-/// execute what nobody may, which shells and `which` ask for.
-      if movesModificationTime(wanted, of: inode) { changes.modified = .now }
-func serveAccess(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: Int32) {
-  let request = Request(handle!)
-  let reply = Reply(handle!)
-  do throws(Errno) {
-    let inode = try request.inode(id)
-    try inode.lock.withLock { () throws(Errno) in
-      try inode.checkAccessLocked(AccessMask(rawValue: UInt32(bitPattern: wanted)), by: .local(user: 0, group: 0))
 
   /// ftruncate(2) and O_TRUNC move the modification time also where the size stays, which truncate(2) does not. Without a
   /// write-back cache the kernel does not say so. O_TRUNC looks like truncate(2) to nothing, which is rare.
@@ -62,6 +62,17 @@ func serveAccess(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: Int32) {
     if negotiation.kernelHoldsData { return false }
     return wanted.hasHandle || wanted.size == 0
   }
+}
+
+/// access(2) and chdir(2), on mounts where the kernel does not check permissions: root's own. Root may do everything but
+/// execute what nobody may, which shells and `which` ask for.
+func serveAccess(_ handle: fuse_req_t?, _ id: fuse_ino_t, _ wanted: Int32) {
+  let request = Request(handle!)
+  let reply = Reply(handle!)
+  do throws(Errno) {
+    let inode = try request.inode(id)
+    try inode.lock.withLock { () throws(Errno) in
+      try inode.checkAccessLocked(AccessMask(rawValue: UInt32(bitPattern: wanted)), by: .local(user: 0, group: 0))
     }
     reply.success()
   } catch {
@@ -95,6 +106,9 @@ private struct AttributeFields: OptionSet {
 }
 
 extension fuse_setattr_in {
+  /// FATTR_FH.
+  fileprivate var hasHandle: Bool { valid & 1 << 6 != 0 }
+
   fileprivate var fields: AttributeFields { AttributeFields(rawValue: valid).intersection(.all) }
 }
 
@@ -106,9 +120,6 @@ extension AttributeChanges {
     if fields.contains(.user) { user = wanted.uid }
     if fields.contains(.group) { group = wanted.gid }
     if fields.contains(.size) { size = Int64(bitPattern: wanted.size) }
-  /// FATTR_FH.
-  fileprivate var hasHandle: Bool { valid & 1 << 6 != 0 }
-
     if fields.contains(.accessedNow) {
       accessed = .now
     } else if fields.contains(.accessed) {

@@ -45,6 +45,7 @@ extension Session {
     case .forget: serveForget(message)
     case .batchForget: serveBatchForget(message)
     case .getattr: serveGetattr(message)
+    case .statx: serveStatx(message)
     case .setattr: serveSetattr(message)
     case .mknod: serveMknod(message)
     case .mkdir: serveMkdir(message)
@@ -59,7 +60,7 @@ extension Session {
     case .release: serveRelease(message)
     case .tmpfile: serveTmpfile(message)
     case .copyFileRange64: serveCopyFileRange64(message)
-    case .interrupt, .statx, .syncfs: message.reply.error(.noFunction)
+    case .interrupt, .syncfs: message.reply.error(.noFunction)
     // What a new server of a ring asked for.
     case .notifyReply: message.reply.success()
     default: return false

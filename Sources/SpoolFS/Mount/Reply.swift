@@ -98,6 +98,9 @@ struct Reply: ~Copyable {
 enum Validity {
   /// Seconds; ten years.
   static let always: UInt64 = 10 * 365 * 24 * 60 * 60
+
+  /// Of the attributes of `inode`, in seconds.
+  static func ofAttributes(_ inode: Inode) -> UInt64 { inode.isSnapshot ? 0 : always }
 }
 
 extension Reply {
@@ -130,8 +133,15 @@ extension Reply {
 
   consuming func attributes(_ attributes: Attributes, of inode: Inode) {
     var answer = fuse_attr_out()
-    answer.attr_valid = inode.isSnapshot ? 0 : Validity.always
+    answer.attr_valid = Validity.ofAttributes(inode)
     answer.attr = fuse_attr(attributes)
+    value(answer)
+  }
+
+  /// Answers STATX.
+  consuming func extendedStatus(_ attributes: Attributes, of inode: Inode) {
+    var answer = spool_statx_out(attributes)
+    answer.attr_valid = Validity.ofAttributes(inode)
     value(answer)
   }
 }
@@ -165,4 +175,31 @@ extension fuse_attr {
     rdev = UInt32(truncatingIfNeeded: attributes.device)
     blksize = UInt32(FileSystemStatistics.blockSize)
   }
+}
+
+extension spool_statx_out {
+  init(_ attributes: Attributes) {
+    self.init()
+    mask = spool_statx_mask
+    blksize = UInt32(FileSystemStatistics.blockSize)
+    nlink = attributes.linkCount
+    uid = attributes.user
+    gid = attributes.group
+    mode = UInt16(truncatingIfNeeded: attributes.mode)
+    ino = attributes.inode
+    size = UInt64(attributes.size)
+    blocks = UInt64(attributes.blocks)
+    atime = spool_statx_time(attributes.accessed)
+    btime = spool_statx_time(attributes.created)
+    ctime = spool_statx_time(attributes.changed)
+    mtime = spool_statx_time(attributes.modified)
+    // As the kernel's new_decode_dev() takes the number apart that MKNOD brought.
+    let device = UInt32(truncatingIfNeeded: attributes.device)
+    rdev_major = (device & 0xfff00) >> 8
+    rdev_minor = device & 0xff | (device >> 12) & 0xfff00
+  }
+}
+
+extension spool_statx_time {
+  init(_ time: Timestamp) { self.init(seconds: time.seconds, nanoseconds: time.nanoseconds, reserved: 0) }
 }

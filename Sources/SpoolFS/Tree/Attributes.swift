@@ -83,6 +83,8 @@ struct Attributes: Sendable {
   var accessed: Timestamp
   var modified: Timestamp
   var changed: Timestamp
+  /// When the inode was made.
+  var created: Timestamp
 }
 
 /// A time to set: utimensat(2) with UTIME_NOW or a value. UTIME_OMIT is nil.
@@ -104,7 +106,6 @@ struct AttributeChanges: Sendable {
   var changed: Timestamp?
   /// Takes set-user and set-group bits away.
   var dropsPrivileges = false
-}
 
   /// Whether there is nothing but a size, as for truncate(2), which may move no time.
   var isResize: Bool {
@@ -119,3 +120,4 @@ enum AccessTimes: Sendable {
   /// Each time.
   case strict
   case never
+}

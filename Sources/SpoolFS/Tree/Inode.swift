@@ -40,6 +40,8 @@ final class Inode: @unchecked Sendable {
   @exclusivity(unchecked) var accessed: Timestamp
   @exclusivity(unchecked) var modified: Timestamp
   @exclusivity(unchecked) var changed: Timestamp
+  /// Never changed.
+  let created: Timestamp
   @exclusivity(unchecked) var payload: Payload
   @exclusivity(unchecked) var extendedAttributes: ExtendedAttributes?
   @exclusivity(unchecked) var openCount: UInt32 = 0
@@ -77,6 +79,7 @@ final class Inode: @unchecked Sendable {
     self.accessed = now
     self.modified = now
     self.changed = now
+    self.created = now
     self.payload = payload
     self.creator = creator
     self.quota = quota
@@ -139,7 +142,7 @@ final class Inode: @unchecked Sendable {
   func attributesLocked() -> Attributes {
     var attributes = Attributes(
       inode: id, mode: mode | kind.typeBits, linkCount: linkCount, user: user, group: group, device: 0, size: 0,
-      blocks: 0, accessed: accessed, modified: modified, changed: changed)
+      blocks: 0, accessed: accessed, modified: modified, changed: changed, created: created)
     switch payload {
     case .regular(let content):
       attributes.size = content?.size ?? 0
@@ -196,7 +199,7 @@ final class Inode: @unchecked Sendable {
     let day: Int64 = 24 * 60 * 60
     return KernelClock.coarse.seconds &- accessed.seconds >= day
   }
-}
 
   /// Whether the kernel stamps the contents' changes by `caller` itself, and sends the times when it thinks fit.
   func isStampedByKernel(for caller: Caller) -> Bool { caller.stampsFiles && kind == .regular }
+}
