@@ -145,6 +145,9 @@ int64_t host_stat_open(int file, struct host_stat *result) {
 int64_t host_mount_tmpfs(const char *path, const char *options) {
   return answer(mount("tmpfs", path, "tmpfs", 0, options));
 }
+int64_t host_mount_tmpfs_with(const char *path, unsigned long flags) {
+  return answer(mount("tmpfs", path, "tmpfs", flags, "size=16m"));
+}
 int64_t host_unmount(const char *path) { return answer(umount2(path, MNT_DETACH)); }
 
 int host_fork(void) { return fork(); }

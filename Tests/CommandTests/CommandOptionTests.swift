@@ -83,8 +83,8 @@ extension CommandTests {
 
     @Test func knowTheFlagsOfAnyMount() throws {
       let settings = try settings(
-        "rw,noexec,nosuid,noatime,relatime,allow_other,nonempty,xattr,defaults,x-a.b=c,nofail")
-      #expect(settings.flags == [.noExecution, .noSetUserID, .noDevices, .noAccessTimes])
+        "rw,noexec,nosuid,noatime,strictatime,relatime,allow_other,nonempty,xattr,defaults,x-a.b=c,nofail")
+      #expect(settings.flags == [.noExecution, .noSetUserID, .noDevices, .noAccessTimes, .strictAccessTimes])
       #expect(settings.allowOther && settings.nonEmpty && settings.extendedAttributes)
     }
 

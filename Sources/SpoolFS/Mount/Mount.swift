@@ -118,14 +118,15 @@ public final class Mount: Sendable {
     let checks = geteuid() != 0 || options.allowOther
     let mounted = try MountPoint.mount(.init(options: options, checksPermissions: checks), at: path)
     let guardian = GuardianSlot(mounted.guardian)
-    let session = Session(files, device: mounted.device, cache: options.cache, responder: options.responder)
+    let session = Session(
+      files, device: mounted.device, cache: options.cache, flags: options.flags, responder: options.responder)
     session.ringObstacle = ringObstacle
     do throws(Errno) {
       // From here on the kernel's stamps and ours are seen side by side.
       try KernelClock.shared.followKernel()
       try session.open(
-      )
         ringObstacle == nil ? options.transport : .device, maximumReaders: options.workers, ringFault: options.ringFault
+      )
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
       files.store.setCachedAbove(options.cache != .none)
       if geteuid() == 0 {

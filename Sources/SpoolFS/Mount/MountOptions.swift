@@ -48,6 +48,17 @@ public struct MountOptions: Sendable {
     public static let noAccessTimes = Flags(rawValue: 1024)
     /// MS_NODIRATIME.
     public static let noDirectoryAccessTimes = Flags(rawValue: 2048)
+    /// MS_STRICTATIME: each read moves the access time, also where `noAccessTimes` is set; without either as with relatime.
+    public static let strictAccessTimes = Flags(rawValue: 1 << 24)
+
+    /// The kernel leaves access times to FUSE filesystems, whatever the flags.
+    var accessTimes: AccessTimes {
+      if contains(.readOnly) { return .never }
+      if contains(.strictAccessTimes) { return .strict }
+      return contains(.noAccessTimes) ? .never : .relative
+    }
+
+    var directoryAccessTimes: AccessTimes { contains(.noDirectoryAccessTimes) ? .never : accessTimes }
   }
 
   /// What the kernel caches. Write-through by default, so that the process and the users of the mount see each other's

@@ -163,8 +163,10 @@ func serveReaddir(
   let reply = Reply(handle!)
   do throws(Errno) {
     var listing = DirectoryListing(request.worker.replyBuffer.prefix(size))
-    try request.files.enumerate(request.inode(id), after: UInt64(bitPattern: Int64(offset)), by: request.caller) {
-      name, inode, cookie in
+    try request.files.enumerate(
+      request.inode(id), after: UInt64(bitPattern: Int64(offset)), request.listingAccessTimes,
+      by: request.caller
+    ) { name, inode, cookie in
       listing.append(name, inode, cookie)
     }
     reply.bytes(listing.bytes)
@@ -183,8 +185,10 @@ func serveReaddirplus(
   let files = request.files
   do throws(Errno) {
     var listing = DirectoryListing(request.worker.replyBuffer.prefix(size))
-    try files.enumerate(request.inode(id), after: UInt64(bitPattern: Int64(offset)), by: request.caller) {
-      name, inode, cookie in
+    try files.enumerate(
+      request.inode(id), after: UInt64(bitPattern: Int64(offset)), request.listingAccessTimes,
+      by: request.caller
+    ) { name, inode, cookie in
       // Number 0 tells the kernel that this entry comes without attributes and counts nothing.
       var entry = fuse_entry_out()
       let isLookup = !DirectoryListing.isDot(name)
@@ -196,6 +200,14 @@ func serveReaddirplus(
     if !reply.bytes(listing.bytes) { listing.forEachLookup { files.forget($0, 1) } }
   } catch {
     reply.error(error)
+  }
+}
+
+extension Request {
+  /// When the listing that is asked for moves the directory's access time.
+  fileprivate var listingAccessTimes: AccessTimes {
+    let read = worker.message.loadUnaligned(fromByteOffset: MessageLayout.headerSize, as: fuse_read_in.self)
+    return Int32(bitPattern: read.flags) & spool_o_no_access_time != 0 ? .never : session.directoryAccessTimes
   }
 }
 

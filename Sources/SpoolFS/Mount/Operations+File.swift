@@ -93,11 +93,17 @@ extension Session {
       let arguments = try message.argument(fuse_read_in.self)
       let buffer = UnsafeMutableRawBufferPointer(rebasing: request.worker.replyBuffer.prefix(Int(arguments.size)))
       let count = try files.read(
-        request.inode(message.node), into: buffer, at: Int64(bitPattern: arguments.offset))
+        request.inode(message.node), into: buffer, at: Int64(bitPattern: arguments.offset), accessTimes(of: arguments))
       reply.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
     } catch {
       reply.error(error)
     }
+  }
+
+  private func accessTimes(of read: fuse_read_in) -> AccessTimes {
+    let flags = Int32(bitPattern: read.flags)
+    // Nobody reads from a handle that is for writing alone: the kernel fills a page of which a write changes a part.
+    return flags & spool_o_no_access_time != 0 || flags & O_ACCMODE == O_WRONLY ? .never : accessTimes
   }
 
   func serveWrite(_ message: Message) {
@@ -154,7 +160,7 @@ extension Session {
       let count = try files.copyRange(
         from: request.inode(message.node), at: Int64(bitPattern: arguments.off_in),
         to: target, at: Int64(bitPattern: arguments.off_out),
-        count: Int(clamping: arguments.len), by: request.caller)
+        count: Int(clamping: arguments.len), accessTimes, by: request.caller)
       request.dropAnnouncedPrivileges(of: target)
       reply.value(UInt64(count))
     } catch {
@@ -252,7 +258,7 @@ func serveCopyFileRange(
     let inode = try request.inode(target)
     let copied = try request.files.copyRange(
       from: request.inode(source), at: Int64(sourceOffset), to: inode, at: Int64(targetOffset),
-      count: min(count, Int(Int32.max) & ~4095), by: request.caller)
+      count: min(count, Int(Int32.max) & ~4095), request.session.accessTimes, by: request.caller)
     request.dropAnnouncedPrivileges(of: inode)
     reply.value(fuse_write_out(size: UInt32(copied), padding: 0))
   } catch {

@@ -145,7 +145,7 @@ func serveReadlink(_ handle: fuse_req_t?, _ id: fuse_ino_t) {
   let request = Request(handle!)
   let reply = Reply(handle!)
   do throws(Errno) {
-    let target = try request.files.target(of: request.inode(id))
+    let target = try request.files.target(of: request.inode(id), request.session.accessTimes)
     reply.bytes(of: target)
   } catch {
     reply.error(error)

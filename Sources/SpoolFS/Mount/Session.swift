@@ -23,6 +23,11 @@ final class Session: @unchecked Sendable {
   /// Where and when the threads that serve requests run.
   let placement: Placement
 
+  /// When reading files and links moves their access times.
+  let accessTimes: AccessTimes
+  /// When listing directories moves theirs.
+  let directoryAccessTimes: AccessTimes
+
   /// Answers before the tree does; nil but where the transport itself is measured.
   let responder: (any Responder)?
 
@@ -38,9 +43,14 @@ final class Session: @unchecked Sendable {
   private let ended = EventCount()
 
   /// - Parameter device: the mounted /dev/fuse; the session closes it when it ends.
-  init(_ files: FileSystem, device: Int32, cache: MountOptions.Cache, responder: (any Responder)? = nil) {
+  init(
+    _ files: FileSystem, device: Int32, cache: MountOptions.Cache, flags: MountOptions.Flags = [],
+    responder: (any Responder)? = nil
+  ) {
     self.files = files
     self.device = device
+    accessTimes = flags.accessTimes
+    directoryAccessTimes = flags.directoryAccessTimes
     self.responder = responder
     placement = Placement(device: device)
     negotiation = Negotiation(cache: cache)

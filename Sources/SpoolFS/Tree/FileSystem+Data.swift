@@ -56,11 +56,13 @@ extension FileSystem {
   ///
   /// - Returns: the number of bytes read: less than asked for at the end of the file.
   /// - Throws: EISDIR, EINVAL, EIO.
-  func read(_ inode: Inode, into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
+  func read(
+    _ inode: Inode, into buffer: UnsafeMutableRawBufferPointer, at offset: Int64, _ accessTimes: AccessTimes = .relative
+  ) throws(Errno) -> Int {
     if inode.isSnapshot { return copy(snapshot(inode), into: buffer, at: offset) }
     guard let content = try content(of: inode) else { return 0 }
     let count = try content.read(into: buffer, at: offset)
-    inode.lock.withLock { inode.markAccessedLocked() }
+    if accessTimes != .never { inode.lock.withLock { inode.markAccessedLocked(accessTimes) } }
     return count
   }
 
@@ -150,7 +152,8 @@ extension FileSystem {
   ///   space ends, and beyond 64 MiB.
   /// - Throws: ENOSPC where not even the first part could be written; EISDIR, EINVAL.
   func copyRange(
-    from source: Inode, at sourceOffset: Int64, to target: Inode, at targetOffset: Int64, count: Int, by caller: Caller
+    from source: Inode, at sourceOffset: Int64, to target: Inode, at targetOffset: Int64, count: Int,
+    _ accessTimes: AccessTimes = .relative, by caller: Caller
   ) throws(Errno) -> Int {
     guard let from = try content(of: source) else { return 0 }
     let to = try makeContent(of: target)
@@ -176,7 +179,7 @@ extension FileSystem {
     }
     if let failure, copied == 0 { throw failure }
     if copied > 0 {
-      source.lock.withLock { source.markAccessedLocked() }
+      source.lock.withLock { source.markAccessedLocked(accessTimes) }
       noteChange(of: target, dropsPrivileges: false, at: targetOffset, count: copied, by: caller)
     }
     return copied

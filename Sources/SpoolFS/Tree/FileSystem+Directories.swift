@@ -12,13 +12,13 @@ extension FileSystem {
   /// - Throws: ENOTDIR, EACCES.
   /// - Complexity: O(log n) to begin, then linear in what is visited.
   func enumerate(
-    _ inode: Inode, after cookie: UInt64, by caller: Caller,
+    _ inode: Inode, after cookie: UInt64, _ accessTimes: AccessTimes = .relative, by caller: Caller,
     _ body: (UnsafeRawBufferPointer, Inode, UInt64) -> Bool
   ) throws(Errno) {
     let parent = try inode.lock.withLock { () throws(Errno) in
       _ = try inode.directoryLocked()
       try inode.checkAccessLocked(.read, by: caller)
-      inode.markAccessedLocked()
+      inode.markAccessedLocked(accessTimes)
       return inode.parent ?? inode
     }
     if cookie < 1, !body(Self.bytes(of: "."), inode, 1) { return }

@@ -102,10 +102,10 @@ extension FileSystem {
   /// readlink(2).
   ///
   /// - Throws: EINVAL where it is no symbolic link.
-  func target(of inode: Inode) throws(Errno) -> FileName {
+  func target(of inode: Inode, _ accessTimes: AccessTimes = .relative) throws(Errno) -> FileName {
     try inode.lock.withLock { () throws(Errno) in
       guard case .symbolicLink(let target) = inode.payload else { throw .invalidArgument }
-      inode.markAccessedLocked()
+      inode.markAccessedLocked(accessTimes)
       return target
     }
   }

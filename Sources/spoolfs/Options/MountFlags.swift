@@ -9,11 +9,12 @@ enum MountFlags {
     "exec": (.noExecution, false), "sync": (.synchronous, true), "async": (.synchronous, false),
     "dirsync": (.directorySynchronous, true), "noatime": (.noAccessTimes, true), "atime": (.noAccessTimes, false),
     "nodiratime": (.noDirectoryAccessTimes, true), "diratime": (.noDirectoryAccessTimes, false),
+    "strictatime": (.strictAccessTimes, true), "nostrictatime": (.strictAccessTimes, false),
   ]
 
   /// What is so anyway, or is for mount(8), fstab(5) and systemd.mount(5) alone.
   private static let withoutEffect: Set<String> = [
-    "defaults", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "auto", "noauto",
+    "defaults", "relatime", "norelatime", "lazytime", "nolazytime", "auto", "noauto",
     "user", "nouser", "users", "owner", "group", "nofail", "_netdev",
   ]
 

@@ -60,6 +60,8 @@ int64_t host_set_attribute(const char *path, const char *name, const void *value
 int64_t host_get_attribute(const char *path, const char *name, void *value, size_t room);
 
 int64_t host_mount_tmpfs(const char *path, const char *options);
+// The same with flags of mount(2).
+int64_t host_mount_tmpfs_with(const char *path, unsigned long flags);
 int64_t host_unmount(const char *path);
 
 // fork(2), which Swift does not import.
