@@ -42,10 +42,11 @@ extension CommandTests {
     }
 
     @Test func inodesAreLimited() async throws {
-      // The root and the status directory are two.
+      // The root is one of them.
       try await check(
-        [["--inodes", "4"], ["-o", "nr_inodes=4"], ["-o", "inodes=4"]],
+        [["--inodes", "3"], ["-o", "nr_inodes=3"], ["-o", "inodes=3"]],
         "touch a && touch b && touch c 2>/dev/null || echo full; ls", expect: "full\na\nb\n")
+      try await check([["--inodes", "1"]], "touch a 2>/dev/null || echo full; ls", expect: "full\n")
     }
 
     @Test func modeAndOwnerAreThoseOfTheRoot() async throws {
@@ -163,7 +164,7 @@ extension CommandTests {
         #expect(shown["memory"]?.hasSuffix(" of 256 MiB") == true, "\(status.testDescription)")
         #expect(lines.contains(["disk", "3", "MiB", "in", sandbox.spillDirectory.string]))
         #expect(shown["data"] == "3 MiB of 1 GiB")
-        #expect(shown["inodes"] == "4 of 100")
+        #expect(shown["inodes"] == "3 of 100")
         #expect(lines.contains(["on", "disk", "1", "files,", "1", "rollovers"]))
         #expect(shown["threshold"] == "1 MiB")
         #expect(shown["lifetime"] == "unmount")

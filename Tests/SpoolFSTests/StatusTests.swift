@@ -48,7 +48,41 @@ struct StatusTests {
     let second = try tree.lookup("stats", in: tree.statusDirectory)
     #expect(first.id != second.id)
     #expect(first.isSnapshot)
-    #expect(tree.quota.count == 2)
+    #expect(tree.quota.count == 1)
+  }
+
+  @Test("status files keep their inode numbers, which no other file has")
+  func inodeNumbers() throws {
+    let tree = try makeTree()
+    try tree.write([1], to: "f")
+    for _ in 0..<3 {
+      let numbers = try [".spoolfs", ".spoolfs/stats", ".spoolfs/files", "f"].map {
+        try tree.metadata(of: FilePath($0)).inode
+      }
+      #expect(numbers == [2, 3, 4, 5])
+    }
+    let entries: [DirectoryEntry] = try tree.entries(of: ".spoolfs")
+    #expect(entries.map(\.inode) == [3, 4])
+  }
+
+  @Test("sizes close to the largest number are told as they are")
+  func hugeSizes() throws {
+    let huge = Int64.max - 5000
+    let tree = try FileSystem(
+      .init(storage: .init(memoryBudget: huge, spillCapacity: huge, sizeLimit: huge)))
+    try tree.write([1], to: "f")
+    let stats = String(decoding: try tree.contents(of: ".spoolfs/stats"), as: UTF8.self)
+    #expect(stats.contains("\"size_limit\":\(huge),"))
+    #expect(stats.contains("\"total_blocks\":\(huge / 4096),"))
+    #expect(tree.usage.capacity == huge / 4096 * 4096)
+  }
+
+  @Test("one inode is the root, as with tmpfs's nr_inodes=1")
+  func oneInode() throws {
+    let tree = try makeTree(inodeLimit: 1)
+    #expect(errno { try tree.write([], to: "f") } == .noSpace)
+    #expect(errno { try tree.createDirectory(at: "d") } == .noSpace)
+    #expect(try tree.contents(of: ".spoolfs/files").isEmpty)
   }
 
   @Test("JSON strings are escaped, invalid UTF-8 as lone surrogates")

@@ -161,7 +161,7 @@ extension FileSystem {
       var entries: [DirectoryEntry] = []
       try enumerate(resolve(path, by: caller), after: Directory.firstCookie - 1, by: caller) { name, inode, _ in
         if let component = FilePath(bytes: Array(name)).lastComponent {
-          entries.append(DirectoryEntry(name: component, kind: inode.kind, inode: inode.id))
+          entries.append(DirectoryEntry(name: component, kind: inode.kind, inode: inode.number))
         }
         return true
       }

@@ -249,7 +249,7 @@ private struct DirectoryListing {
     let padded = (length + 7) & ~7
     guard used + padded <= buffer.count else { return false }
     let header = used + prefixSize
-    buffer.storeBytes(of: inode.id, toByteOffset: header, as: UInt64.self)
+    buffer.storeBytes(of: inode.number, toByteOffset: header, as: UInt64.self)
     buffer.storeBytes(of: cookie, toByteOffset: header + 8, as: UInt64.self)
     buffer.storeBytes(of: UInt32(name.count), toByteOffset: header + 16, as: UInt32.self)
     buffer.storeBytes(of: inode.kind.typeBits >> 12, toByteOffset: header + 20, as: UInt32.self)

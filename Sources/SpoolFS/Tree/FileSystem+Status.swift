@@ -18,8 +18,10 @@ extension FileSystem {
   func statusNode(_ name: UnsafeRawBufferPointer, in parent: Inode) -> Inode? {
     if isStatusDirectory(name, in: parent) { return statusDirectory }
     guard parent === statusDirectory else { return nil }
-    if name.equals(Self.statsName) { return makeSnapshot(Array((statistics().json + "\n").utf8)) }
-    if name.equals(Self.filesName) { return makeSnapshot(fileListing()) }
+    if name.equals(Self.statsName) {
+      return makeSnapshot(Array((statistics().json + "\n").utf8), number: Self.statsNumber)
+    }
+    if name.equals(Self.filesName) { return makeSnapshot(fileListing(), number: Self.filesNumber) }
     return nil
   }
 

@@ -80,7 +80,7 @@ public final class FileSystem: Sendable {
   let statusDirectory: Inode
 
   let renameLock = Lock()
-  private let nextID = Atomic<UInt64>(3)
+  private let nextID = Atomic<UInt64>(firstFreeID)
   private let hooks = MountHooks()
 
   /// A new, empty tree.
@@ -97,10 +97,9 @@ public final class FileSystem: Sendable {
       id: Self.rootID, kind: .directory, mode: UInt32(configuration.rootMode.rawValue),
       user: configuration.rootUser ?? caller.user, group: configuration.rootGroup ?? caller.group,
       payload: .directory(Directory()), creator: .unknown, quota: quota)
-    try quota.reserve()
     statusDirectory = Inode(
       id: Self.statusDirectoryID, kind: .directory, mode: 0o500, user: root.user, group: root.group,
-      payload: .directory(Directory()), creator: .unknown, quota: quota)
+      payload: .directory(Directory()), creator: .unknown, quota: quota, isCounted: false)
     statusDirectory.parent = root
     table.remember(root)
     table.remember(statusDirectory)
@@ -119,6 +118,10 @@ public final class FileSystem: Sendable {
   /// FUSE's number for the root (FUSE_ROOT_ID).
   static let rootID: UInt64 = 1
   static let statusDirectoryID: UInt64 = 2
+  /// `st_ino` of the status files, whichever inode they are.
+  static let statsNumber: UInt64 = 3
+  static let filesNumber: UInt64 = 4
+  private static let firstFreeID: UInt64 = 5
 
   /// tmpfs's default: half as many inodes as there are pages of RAM.
   private static var defaultInodeLimit: Int {
@@ -194,10 +197,13 @@ public final class FileSystem: Sendable {
   }
 
   /// A status file with these contents. It costs no inode of the quota and is in no directory.
-  func makeSnapshot(_ bytes: [UInt8]) -> Inode {
+  ///
+  /// - Parameter number: its `st_ino`, the same each time: programs like cp(1) compare what they have looked up with what they
+  ///   have opened.
+  func makeSnapshot(_ bytes: [UInt8], number: UInt64) -> Inode {
     Inode(
-      id: nextID.wrappingAdd(1, ordering: .relaxed).oldValue, kind: .regular, mode: 0o400, user: root.user,
-      group: root.group, payload: .snapshot(bytes), creator: .unknown, quota: quota)
+      id: nextID.wrappingAdd(1, ordering: .relaxed).oldValue, number: number, kind: .regular, mode: 0o400,
+      user: root.user, group: root.group, payload: .snapshot(bytes), creator: .unknown, quota: quota, isCounted: false)
   }
 
   // MARK: - Observer

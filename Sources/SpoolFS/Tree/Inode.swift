@@ -26,9 +26,14 @@ final class Inode: @unchecked Sendable {
     let name: FileName
   }
 
+  /// What the kernel knows it by.
   let id: UInt64
+  /// `st_ino`: the id, but for a status file, of which each lookup makes a new inode.
+  let number: UInt64
   let kind: FileKind
   let isSnapshot: Bool
+  /// Whether it counts against the inode limit.
+  private let isCounted: Bool
   private let quota: InodeQuota
 
   let lock = Lock()
@@ -67,10 +72,12 @@ final class Inode: @unchecked Sendable {
   @exclusivity(unchecked) var parent: Inode?
 
   init(
-    id: UInt64, kind: FileKind, mode: UInt32, user: UInt32, group: UInt32, payload: Payload, creator: Creator,
-    quota: InodeQuota, at now: Timestamp = .now
+    id: UInt64, number: UInt64? = nil, kind: FileKind, mode: UInt32, user: UInt32, group: UInt32, payload: Payload,
+    creator: Creator, quota: InodeQuota, isCounted: Bool = true, at now: Timestamp = .now
   ) {
     self.id = id
+    self.number = number ?? id
+    self.isCounted = isCounted
     self.kind = kind
     self.mode = mode & ModeBits.all
     self.user = user
@@ -88,7 +95,7 @@ final class Inode: @unchecked Sendable {
 
   deinit {
     releaseParents()
-    if isSnapshot { return }
+    if !isCounted { return }
     // The space first: who waits for it looks at the number of inodes or, last of all, of orphans.
     payload = .special(device: 0)
     quota.release()
@@ -141,7 +148,7 @@ final class Inode: @unchecked Sendable {
 
   func attributesLocked() -> Attributes {
     var attributes = Attributes(
-      inode: id, mode: mode | kind.typeBits, linkCount: linkCount, user: user, group: group, device: 0, size: 0,
+      inode: number, mode: mode | kind.typeBits, linkCount: linkCount, user: user, group: group, device: 0, size: 0,
       blocks: 0, accessed: accessed, modified: modified, changed: changed, created: created)
     switch payload {
     case .regular(let content):
