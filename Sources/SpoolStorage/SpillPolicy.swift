@@ -17,7 +17,8 @@ public struct SpoolConfiguration: Sendable {
   /// Bytes of memory that all files of the store share. nil: a quarter of the memory that the process may use, which is
   /// the machine's or a control group's limit.
   public var memoryBudget: Int64?
-  /// nil: the directory in `SPOOLFS_SPILL_DIR`, else /var/tmp, else ~/.cache.
+  /// nil: the directory in `SPOOLFS_SPILL_DIR`, else /var/tmp, else ~/.cache. A process with more privileges than its user
+  /// (set-user-ID and the like) looks at /var/tmp alone.
   public var spillDirectory: FilePath?
   /// Bytes of file data on disk. nil: what the disk holds. 0: nothing is ever spilled, and no directory is needed.
   public var spillCapacity: Int64?
@@ -85,12 +86,12 @@ public struct SpoolConfiguration: Sendable {
   func openSpillDirectory() throws(Errno) -> SpillDirectory? {
     if spillCapacity == 0 { return nil }
     if let spillDirectory { return try SpillDirectory(spillDirectory) }
-    if let named = environmentValue("SPOOLFS_SPILL_DIR") { return try SpillDirectory(FilePath(named)) }
+    if let named = environmentPath("SPOOLFS_SPILL_DIR") { return try SpillDirectory(named) }
     do throws(Errno) {
       return try SpillDirectory("/var/tmp")
     } catch {
-      guard let home = environmentValue("HOME") else { throw error }
-      return try SpillDirectory(FilePath(home).appending(".cache"))
+      guard let home = environmentPath("HOME") else { throw error }
+      return try SpillDirectory(home.appending(".cache"))
     }
   }
 }

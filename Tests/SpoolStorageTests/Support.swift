@@ -84,7 +84,7 @@ extension FileContent {
 }
 
 /// Where tests spill: `SPOOLFS_SPILL_DIR` runs the suite on another filesystem.
-let testSpillDirectory = FilePath(environmentValue("SPOOLFS_SPILL_DIR") ?? "/var/tmp")
+let testSpillDirectory = environmentPath("SPOOLFS_SPILL_DIR") ?? "/var/tmp"
 
 /// A store for tests: what is not said is large.
 func makeStore(

@@ -22,8 +22,17 @@ enum TemporaryFilesTestProgram {
     case "persist": try PersistProgram.run(place)
     case "persist-without-proc": try PersistProgram.runWithoutProc(place)
     case "location": print(try TemporaryLocation.directory)
+    case "spill": try printSpillDirectory()
     default: fatalError("unknown: \(arguments[1])")
     }
+  }
+
+  /// Prints where the file is that a spooled file continues in.
+  private static func printSpillDirectory() throws {
+    var file = try SpooledTemporaryFile()
+    var path = [CChar](repeating: 0, count: Int(PATH_MAX))
+    let count = readlink("/proc/self/fd/\(try file.fileDescriptor().rawValue)", &path, path.count - 1)
+    print(String(decoding: path.prefix(max(0, count)).map(UInt8.init(bitPattern:)), as: UTF8.self))
   }
 
   /// Leaves values alive when it ends, in all the ways a directory can be meant to.

@@ -87,6 +87,10 @@ import Testing
       #expect(try TestProgram.run("location", in: place, wrapper: variable).output == "\(place)\n")
       let (output, status) = try TestProgram.run("location", in: place, wrapper: "\(variable) setpriv --ruid=65534")
       #expect(status == 0 && output.hasPrefix("/") && output != "\(place)\n", "\(output)")
+      let spill = "env -u TMPDIR -u TEMP -u TMP SPOOLFS_SPILL_DIR='\(place)'"
+      #expect(try TestProgram.run("spill", in: place, wrapper: spill).output.hasPrefix("\(place)/"))
+      let (spilled, end) = try TestProgram.run("spill", in: place, wrapper: "\(spill) setpriv --ruid=65534")
+      #expect(end == 0 && spilled.hasPrefix("/") && !spilled.hasPrefix("\(place)"), "\(spilled)")
     }
   }
 }

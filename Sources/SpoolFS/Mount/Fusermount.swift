@@ -1,5 +1,6 @@
 internal import CSpoolSystem
 internal import Glibc
+import SpoolStorage
 internal import SystemPackage
 
 /// The setuid helper of libfuse, through which users other than root mount and unmount.
@@ -90,7 +91,7 @@ enum Fusermount {
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
 
     // The messages are read here: in English.
-    var environment = ["LC_ALL=C", "PATH=\(getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin")"]
+    var environment = ["LC_ALL=C", "PATH=\(environmentPath("PATH")?.string ?? "/usr/bin:/bin")"]
     if let socket { environment.append("_FUSE_COMMFD=\(socket)") }
     var argumentPointers = ([program] + arguments).map { strdup($0) } + [path.withPlatformString { strdup($0) }, nil]
     var environmentPointers = environment.map { strdup($0) } + [nil]

@@ -33,10 +33,11 @@ package func coarseNanoseconds() -> Int { nanoseconds(of: CLOCK_MONOTONIC_COARSE
 /// The same in seconds.
 func coarseSeconds() -> Int64 { Int64(coarseNanoseconds() / 1_000_000_000) }
 
-/// The value of an environment variable, nil when it is not set or empty.
-package func environmentValue(_ name: String) -> String? {
-  guard let value = getenv(name), value.pointee != 0 else { return nil }
-  return String(cString: value)
+/// The path that an environment variable is set to; nil where it is not set or empty, and in a process with more privileges
+/// than its user (set-user-ID and the like), for which the user must not choose (secure_getenv(3)).
+package func environmentPath(_ name: String) -> FilePath? {
+  guard spool_is_privileged() == 0, let value = getenv(name), value.pointee != 0 else { return nil }
+  return FilePath(platformString: value)
 }
 
 /// What a small file of the kernel's (/proc, /sys) says, nil when it cannot be read.

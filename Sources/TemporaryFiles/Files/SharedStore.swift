@@ -34,10 +34,10 @@ private enum SharedSpillDirectory {
     return directory
   }
 
-  private static var isChosen: Bool { TemporaryLocation.isChosen || environmentValue("SPOOLFS_SPILL_DIR") != nil }
+  private static var isChosen: Bool { TemporaryLocation.isChosen || environmentPath("SPOOLFS_SPILL_DIR") != nil }
 
   private static func place() throws(Errno) -> FilePath {
-    if TemporaryLocation.override == nil, let named = environmentValue("SPOOLFS_SPILL_DIR") { return FilePath(named) }
+    if TemporaryLocation.override == nil, let named = environmentPath("SPOOLFS_SPILL_DIR") { return named }
     do throws(TemporaryFileError) { return try TemporaryLocation.directory } catch {
       throw error.errno ?? .noSuchFileOrDirectory
     }

@@ -28,7 +28,7 @@ public enum TemporaryLocation {
     get throws(TemporaryFileError) {
       let known = state.withLock { $0.override ?? $0.found }
       if let known { return known }
-      let directory = try usableDirectory(of: candidates(variable))
+      let directory = try usableDirectory(of: candidates(environmentPath))
       state.withLock { $0.found = directory }
       return directory
     }
@@ -46,7 +46,7 @@ public enum TemporaryLocation {
 
   /// Whether the user or the program chose the directory, rather than it being the system's usual one.
   static var isChosen: Bool {
-    override != nil || ["TMPDIR", "TEMP", "TMP"].contains { variable($0) != nil }
+    override != nil || ["TMPDIR", "TEMP", "TMP"].contains { environmentPath($0) != nil }
   }
 
   static func candidates(_ variable: (String) -> FilePath?) -> [FilePath] {
@@ -62,11 +62,6 @@ public enum TemporaryLocation {
     throw TemporaryFileError(
       .noUsableTemporaryDirectory, operation: "find a directory for temporary files", errno: .noSuchFileOrDirectory,
       message: "in none of \(names) can a file be made; set TMPDIR to a directory where one can")
-  }
-
-  private static func variable(_ name: String) -> FilePath? {
-    guard spool_is_privileged() == 0, let value = getenv(name), value.pointee != 0 else { return nil }
-    return FilePath(platformString: value)
   }
 
   static func absolute(_ path: FilePath) -> FilePath? {

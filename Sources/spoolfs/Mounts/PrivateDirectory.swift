@@ -1,6 +1,7 @@
 internal import CSpoolSystem
 internal import Glibc
 internal import SpoolFS
+internal import SpoolStorage
 internal import SystemPackage
 internal import TemporaryFiles
 
@@ -82,10 +83,9 @@ struct PrivateDirectory {
 
   /// The directories that ours are made in, the first one by preference.
   private static func bases() -> [FilePath] {
-    guard let value = getenv("XDG_RUNTIME_DIR") else { return [standardBase] }
-    let base = FilePath(platformString: value)
+    guard let base = environmentPath("XDG_RUNTIME_DIR") else { return [standardBase] }
     var status = stat()
-    guard base.isAbsolute, strlen(value) <= maximumBaseLength, base.withPlatformString({ stat($0, &status) }) == 0,
+    guard base.isAbsolute, base.length <= maximumBaseLength, base.withPlatformString({ stat($0, &status) }) == 0,
       status.st_uid == geteuid(), status.st_mode & S_IFMT == S_IFDIR,
       base.withPlatformString({ access($0, W_OK | X_OK) }) == 0
     else { return [standardBase] }

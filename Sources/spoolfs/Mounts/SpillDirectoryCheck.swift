@@ -1,6 +1,7 @@
 internal import CSpoolSystem
 internal import Glibc
 internal import SpoolFS
+internal import SpoolStorage
 internal import SystemPackage
 
 /// Whether the spill directory can do its job: take data on a disk.
@@ -10,7 +11,7 @@ enum SpillDirectoryCheck {
   /// Refuses a directory that the user named and that cannot be used, or is itself in memory. Of the default one it only
   /// warns: nothing may ever have to spill.
   static func check(_ settings: Settings) throws(CommandFailure) {
-    if let directory = settings.spillDirectory ?? environmentDirectory() {
+    if let directory = settings.spillDirectory ?? environmentPath("SPOOLFS_SPILL_DIR") {
       try check(directory)
     } else if settings.spillCapacity != .bytes(0), let type = memoryType(of: defaultDirectory) {
       Terminal.note(
@@ -19,11 +20,6 @@ enum SpillDirectoryCheck {
         with --spill-dir
         """)
     }
-  }
-
-  private static func environmentDirectory() -> FilePath? {
-    guard let value = getenv("SPOOLFS_SPILL_DIR"), value.pointee != 0 else { return nil }
-    return FilePath(platformString: value)
   }
 
   private static func check(_ directory: FilePath) throws(CommandFailure) {
