@@ -32,14 +32,15 @@ import Testing
   }
 
   @Test(arguments: MountOptions.Cache.allCases) func whatIsSent(_ cache: MountOptions.Cache) {
-    // asyncRead, bigWrites, readdirplus and its auto, asyncDirectIO, parallel operations in a directory, max_pages,
-    // symlinks cached, explicit invalidation, privileges left to us, flags2.
-    let always: [UInt64] = [0, 5, 13, 14, 15, 18, 22, 23, 25, 28, 30]
+    // asyncRead, bigWrites, readdirplus and its auto, parallel operations in a directory, max_pages, symlinks cached, explicit
+    // invalidation, privileges left to us, flags2.
+    let always: [UInt64] = [0, 5, 13, 14, 18, 22, 23, 25, 28, 30]
     let own: [UInt64] =
       switch cache {
       case .writeback: [16]
       case .writethrough: []
-      case .none: [36]
+      // asyncDirectIO, and mapping.
+      case .none: [15, 36]
       }
     #expect(answer(to: .max, cache: cache) == (always + own).reduce(0) { $0 | 1 << $1 })
   }
@@ -53,6 +54,17 @@ import Testing
       answer(to: 1 << 5 | 1 << 13, cache: .writeback, wantsRing: true) == 1 << 5 | 1 << 13)
     // Without INIT_EXT the second word means nothing.
     #expect(answer(to: .max & ~(1 << 30), cache: .none, wantsRing: true) >> 32 == 0)
+  }
+
+  /// Kernels before 5.17.
+  @Test func aShortOfferIsReadWithoutWhatItLacks() {
+    var negotiation = Negotiation(cache: .writeback)
+    var request = [UInt8](repeating: 0, count: MessageLayout.headerSize + 16)
+    request.withUnsafeMutableBytes {
+      $0.storeBytes(of: UInt32(1 << 16 | 1 << 22), toByteOffset: MessageLayout.headerSize + 12, as: UInt32.self)
+      negotiation.readOffer($0)
+    }
+    #expect(negotiation.offered == [.writebackCache, .maximumPages])
   }
 
   @Test func theRingIsSentWhereItIsWanted() {

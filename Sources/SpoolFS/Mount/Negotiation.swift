@@ -35,6 +35,7 @@ struct Negotiation {
     static let readdirplus = Features(rawValue: 1 << 13)
     /// READDIRPLUS only where the entries are then looked at.
     static let readdirplusAuto = Features(rawValue: 1 << 14)
+    /// Several requests of one direct read or write at a time, and io_submit(2) that does not wait.
     static let asyncDirectIO = Features(rawValue: 1 << 15)
     static let writebackCache = Features(rawValue: 1 << 16)
     /// Lookups and listings of one directory at the same time.
@@ -56,6 +57,8 @@ struct Negotiation {
   }
 
   // Not wanted, on purpose:
+  // - ASYNC_DIO with a page cache: after an asynchronous direct write the kernel drops no pages that were read while it was under
+  //   way, so that buffered reads find old bytes for ever;
   // - ATOMIC_O_TRUNC (1 << 3): with ENOSYS to OPEN, O_TRUNC would never reach us;
   // - AUTO_INVAL_DATA (1 << 12): the change of mtime by our own writes would drop the page cache;
   // - POSIX_LOCKS, FLOCK_LOCKS: the kernel keeps locks by itself, without requests;
@@ -64,13 +67,14 @@ struct Negotiation {
   // - EXPORT_SUPPORT: node ids are never reused, but nobody exports a temporary directory over NFS.
   private var wanted: Features {
     var features: Features = [
-      .asyncRead, .bigWrites, .readdirplus, .readdirplusAuto, .asyncDirectIO, .parallelDirectoryOperations,
-      .maximumPages, .cacheSymlinks, .explicitInvalidation, .handleKillPrivilegesV2, .extendedFlags,
+      .asyncRead, .bigWrites, .readdirplus, .readdirplusAuto, .parallelDirectoryOperations, .maximumPages,
+      .cacheSymlinks,
+      .explicitInvalidation, .handleKillPrivilegesV2, .extendedFlags,
     ]
     switch cache {
     case .writeback: features.insert(.writebackCache)
     case .writethrough: break
-    case .none: features.insert(.directIOAllowMmap)
+    case .none: features.formUnion([.directIOAllowMmap, .asyncDirectIO])
     }
     if wantsRing { features.insert(.ring) }
     return features
@@ -78,8 +82,11 @@ struct Negotiation {
 
   /// Reads what the kernel offers from its INIT request.
   mutating func readOffer(_ message: UnsafeMutableRawBufferPointer) {
-    let offer = UnsafeRawBufferPointer(message).loadUnaligned(
-      fromByteOffset: MessageLayout.headerSize, as: fuse_init_in.self)
+    // Kernels before 5.17 send a shorter one.
+    var offer = fuse_init_in()
+    withUnsafeMutableBytes(of: &offer) { offer in
+      offer.copyBytes(from: message.dropFirst(MessageLayout.headerSize).prefix(offer.count))
+    }
     var flags = UInt64(offer.flags)
     if flags & Features.extendedFlags.rawValue != 0 { flags |= UInt64(offer.flags2) << 32 }
     offered = Features(rawValue: flags)

@@ -30,6 +30,8 @@ int64_t host_close(int file);
 int64_t host_read(int file, void *buffer, size_t count, int64_t offset);
 int64_t host_write(int file, const void *buffer, size_t count, int64_t offset);
 int64_t host_append(int file, const void *buffer, size_t count);
+// pwrite(2) by io_submit(2), and waits for its end.
+int64_t host_write_async(int file, const void *buffer, size_t count, int64_t offset);
 int64_t host_resize(int file, int64_t size);
 int64_t host_allocate(int file, int mode, int64_t offset, int64_t count);
 int64_t host_seek(int file, int64_t offset, int whence);
