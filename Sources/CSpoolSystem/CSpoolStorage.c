@@ -1,7 +1,9 @@
 #define _GNU_SOURCE
 #include "CSpoolSystem.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #ifdef __x86_64__
 #include <emmintrin.h>
 #endif
@@ -76,6 +78,60 @@ void spool_copy_past_caches(void *to, const void *from, size_t size) {
 #endif
 }
 
+// What the process has mapped, in bytes, as RLIMIT_AS and RLIMIT_DATA count it. 0, or -1 where there is no /proc.
+static int mapped_bytes(unsigned long long *all, unsigned long long *data) {
+  char text[256];
+  unsigned long long pages, data_pages;
+  int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return -1;
+  ssize_t count = read(file, text, sizeof text - 1);
+  close(file);
+  if (count <= 0) return -1;
+  text[count] = 0;
+  if (sscanf(text, "%llu %*u %*u %*u %*u %llu", &pages, &data_pages) != 2) return -1;
+  unsigned long long page = (unsigned long long)sysconf(_SC_PAGESIZE);
+  *all = pages * page;
+  *data = data_pages * page;
+  return 0;
+}
+
+// Whether the kernel counts what is mapped against what it has (vm.overcommit_memory = 2). Looked at now and then.
+static int has_strict_overcommit(void) {
+  static _Atomic unsigned calls;
+  static _Atomic int known;
+  if (calls++ % 64 != 0) return known;
+  char mode = 0;
+  int file = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  ssize_t count = read(file, &mode, 1);
+  close(file);
+  return known = count == 1 && mode == '2';
+}
+
+static int can_map(size_t size) {
+  void *memory = spool_map_memory(size);
+  if (!memory) return 0;
+  munmap(memory, size);
+  return 1;
+}
+
+int spool_has_room(size_t size) {
+  struct rlimit space, data;
+  unsigned long long all, data_bytes;
+  int before = errno, has_room = 1;
+  int is_limited = getrlimit(RLIMIT_AS, &space) == 0 && getrlimit(RLIMIT_DATA, &data) == 0 &&
+                   (space.rlim_cur != RLIM_INFINITY || data.rlim_cur != RLIM_INFINITY);
+  // Counted rather than tried, where that can be: what is mapped for a trial is missing elsewhere at that moment.
+  if (is_limited && mapped_bytes(&all, &data_bytes) == 0)
+    has_room = (space.rlim_cur == RLIM_INFINITY || all + size <= space.rlim_cur) &&
+               (data.rlim_cur == RLIM_INFINITY || data_bytes + size <= data.rlim_cur);
+  else if (is_limited)
+    has_room = can_map(size);
+  if (has_room && has_strict_overcommit()) has_room = can_map(size);
+  errno = before;
+  return has_room;
+}
+
 void *spool_map_secret(size_t size, int *is_wiped_on_fork) {
   void *memory = spool_map_memory(size);
   if (!memory) return NULL;
@@ -102,13 +158,14 @@ void *spool_map_wiped_on_fork(size_t size) {
   return NULL;
 }
 
-int spool_start_thread(void *(*body)(void *), void *argument) {
+int spool_start_thread(void *(*body)(void *), void *argument, size_t stack_size) {
   pthread_attr_t attributes;
   sigset_t all, before;
   pthread_t thread;
   int error = pthread_attr_init(&attributes);
   if (error != 0) return error;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  if (stack_size > 0) pthread_attr_setstacksize(&attributes, stack_size);
   sigfillset(&all);
   // A fault of the thread itself has to reach the handlers that report crashes.
   static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT};

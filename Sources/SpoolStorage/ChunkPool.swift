@@ -281,8 +281,11 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
   }
 
   /// Maps 2 MiB at an address that is a multiple of 2 MiB.
+  ///
+  /// - Returns: nil where the system has no memory, or so little that others would find none: where they can tell nobody, as
+  ///   most code of a process, that ends it, and every file with it.
   private static func mapSlab(isHuge: Bool) -> UnsafeMutableRawPointer? {
-    guard let first = spool_map_memory(slabSize) else { return nil }
+    guard AddressSpace.hasRoom(for: 2 * slabSize), let first = spool_map_memory(slabSize) else { return nil }
     var base = first
     if UInt(bitPattern: first) % UInt(slabSize) != 0 {
       munmap(first, slabSize)

@@ -1,6 +1,7 @@
 internal import CSpoolSystem
 internal import Glibc
 internal import Synchronization
+internal import SystemPackage
 
 /// The background thread of a store: it moves files to disk when memory gets short, and gives idle memory back to the
 /// system. It starts when first needed, sleeps without a timeout when there is nothing to do, and ends with the store.
@@ -91,16 +92,11 @@ final class Spiller: Sendable {
   private func start() {
     startLock.withLock {
       guard !isStarted.load(ordering: .relaxed) else { return }
-      let argument = Unmanaged.passRetained(self).toOpaque()
-      let body: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
-        Unmanaged<Spiller>.fromOpaque(argument!).takeRetainedValue().run()
-        return nil
-      }
-      if spool_start_thread(body, argument) == 0 {
+      do throws(Errno) {
+        try SystemThread.start(named: "spool-spiller") { self.run() }
         isStarted.store(true, ordering: .releasing)
-      } else {
+      } catch {
         // Without the thread, writers that find the budget used up move their own files; the next request tries again.
-        Unmanaged<Spiller>.fromOpaque(argument).release()
         isSpilling.store(false, ordering: .relaxed)
         isTrimming.store(false, ordering: .relaxed)
         isStocking.store(false, ordering: .relaxed)
@@ -117,9 +113,6 @@ final class Spiller: Sendable {
   }
 
   private func run() {
-    spool_name_thread("spool-spiller")
-    // Whoever was the first to need it may be bound to a processor, or run only where nothing else does.
-    spool_run_as_main_thread()
     var progress = Progress()
     while true {
       let seen = event.current()

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Glibc
 internal import Logging
 internal import SpoolFS
+internal import SpoolStorage
 internal import SystemPackage
 
 /// `spoolfs mount`: a tree that stays until it is unmounted.
@@ -78,6 +79,7 @@ struct MountCommand: ParsableCommand {
     guardian.watch(server.entry)
     let isInBackground = report != nil
     LoggingSystem.bootstrap { _ in CommandLogHandler(usesSystemLog: isInBackground) }
+    try Self.signalEnd(of: server)
     do {
       try report?.ready()
     } catch {
@@ -92,13 +94,22 @@ struct MountCommand: ParsableCommand {
     Self.waitForEnd(of: server)
   }
 
-  /// Returns when the tree is unmounted, by whomever, or this process was asked to end; then the tree is detached from
-  /// whoever still uses it, and they lose their files.
-  private static func waitForEnd(of server: Server) {
-    startThread {
-      server.waitUntilUnmounted()
-      kill(getpid(), SIGUSR1)
+  /// Has this process sent SIGUSR1 when the tree is unmounted, by whomever.
+  private static func signalEnd(of server: Server) throws(CommandFailure) {
+    do throws(Errno) {
+      try SystemThread.start(named: "spoolfs/end") {
+        server.waitUntilUnmounted()
+        kill(getpid(), SIGUSR1)
+      }
+    } catch {
+      try? server.unmount(lazily: true)
+      throw CommandFailure(.system, "cannot start the thread that waits for the unmount", error)
     }
+  }
+
+  /// Returns when the tree is unmounted, or this process was asked to end; then the tree is detached from whoever still uses
+  /// it, and they lose their files.
+  private static func waitForEnd(of server: Server) {
     while true {
       guard let signal = Signals.next(of: SignalSet([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1])) else { continue }
       guard signal.number == SIGUSR1 else { return end(server) }

@@ -86,6 +86,10 @@ void *spool_map_wiped_on_fork(size_t size);
 // Overwrites the memory, which no optimiser leaves out, and gives it back.
 void spool_unmap_secret(void *memory, size_t size);
 
-// A detached thread that takes no signals, so that they go to the program's own threads. Returns 0 or an errno.
+// A detached thread that takes no signals, so that they go to the program's own threads; but for those of a fault of its
+// own, which handlers that report crashes are to see. A stack of 0 is the system's usual one. Returns 0 or an errno.
 // It names itself (spool_name_thread): a detached thread may have ended by the time its starter would.
-int spool_start_thread(void *(*body)(void *), void *argument);
+int spool_start_thread(void *(*body)(void *), void *argument, size_t stack_size);
+
+// Whether that much more could be mapped: not where RLIMIT_AS, RLIMIT_DATA or strict overcommit would refuse it.
+int spool_has_room(size_t size);

@@ -63,7 +63,7 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
   /// Starts the thread for later announcements.
   func start() throws(Errno) {
     // It holds the session, which what it has in hand may need to its end.
-    try WorkerThread.start(named: "spoolfs/notify") { [self, session] in
+    try SystemThread.start(named: "spoolfs/notify") { [self, session] in
       while let batch = waitForMore() { batch.forEach(announce) }
       withExtendedLifetime(session) {}
     }

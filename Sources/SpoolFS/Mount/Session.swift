@@ -9,16 +9,14 @@ internal import SystemPackage
 ///
 /// It lives until the kernel has dropped the connection, which after a lazy unmount is when the last user has gone.
 final class Session: @unchecked Sendable {
-  // @unchecked: `negotiation`, `transport` and `ringObstacle` are written by the thread that mounts, before requests come;
-  // `workers` and `liveWorkers` are protected by `stateLock`; the rest is constant.
+  // @unchecked: `negotiation` is written by the thread that mounts, before any other serves; `workers`, `liveWorkers`,
+  // `currentTransport` and `currentObstacle` are protected by `stateLock`; the rest is constant.
 
   let files: FileSystem
   private(set) var negotiation: Negotiation
   let openFiles = OpenFiles()
-  /// How requests come: `.ring` or `.device`.
-  private(set) var transport = MountOptions.Transport.device
-  /// Why they do not come over a ring, where that was wanted.
-  var ringObstacle: String?
+  private var currentTransport = MountOptions.Transport.device
+  private var currentObstacle: String?
   private(set) var notifier: KernelNotifier!
   /// Where and when the threads that serve requests run.
   let placement: Placement
@@ -68,7 +66,7 @@ final class Session: @unchecked Sendable {
   func open(_ transport: MountOptions.Transport, maximumReaders: Int?, ringFault: RingFault? = nil) throws(Errno) {
     handle = try makeLibfuseSession()
     notifier = KernelNotifier(self, handle)
-    let direct = DeviceTransport(device: device)
+    let direct = try DeviceTransport(device: device)
     let ring = try transport == .device ? nil : prepareRing(isRequired: transport == .ring, ringFault)
     do throws(Errno) {
       negotiation.wantsRing = ring != nil
@@ -136,8 +134,9 @@ final class Session: @unchecked Sendable {
       return false
     }
     workersStart([direct.workerBesideRing] + ring.servers.entries)
+    // Before anybody serves: somebody may ask for the status at once.
+    stateLock.withLock { currentTransport = .ring }
     ring.transport.start()
-    transport = .ring
     do throws(Errno) {
       try direct.startBesideRing(self)
     } catch {
@@ -155,7 +154,7 @@ final class Session: @unchecked Sendable {
     let header = message.loadUnaligned(as: fuse_in_header.self)
     worker.counters.count(header.opcode)
     worker.serving(message) {
-      if header.opcode == Opcode.initialize.rawValue { negotiation.readOffer(message) }
+      if header.opcode == Opcode.initialize.rawValue, negotiation.agreed.isEmpty { negotiation.readOffer(message) }
       let request = Message(header, UnsafeRawBufferPointer(message))
       if answerWithResponder(request) || answerWithoutLibfuse(request) { return }
       var buffer = fuse_buf()
@@ -251,6 +250,15 @@ final class Session: @unchecked Sendable {
   }
 
   // MARK: - Numbers
+
+  /// How requests come: `.ring` or `.device`.
+  var transport: MountOptions.Transport { stateLock.withLock { currentTransport } }
+
+  /// Why they do not come over a ring, where that was wanted.
+  var ringObstacle: String? {
+    get { stateLock.withLock { currentObstacle } }
+    set { stateLock.withLock { currentObstacle = newValue } }
+  }
 
   /// Requests that reached us, by the protocol's name, without those that never came.
   var requestCounts: [String: UInt64] {

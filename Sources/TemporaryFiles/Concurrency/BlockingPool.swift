@@ -1,4 +1,3 @@
-internal import CSpoolSystem
 internal import Glibc
 internal import SpoolStorage
 
@@ -51,14 +50,7 @@ final class BlockingPool: @unchecked Sendable {  // all state is behind `lock`
   }
 
   private func startThread() -> Bool {
-    let argument = Unmanaged.passRetained(self).toOpaque()
-    let body: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
-      Unmanaged<BlockingPool>.fromOpaque(argument!).takeRetainedValue().work()
-      return nil
-    }
-    guard spool_start_thread(body, argument) != 0 else { return true }
-    Unmanaged<BlockingPool>.fromOpaque(argument).release()
-    return false
+    (try? SystemThread.start(named: "spool-blocking", stackSize: 0) { self.work() }) != nil
   }
 
   /// Another thread will come to the job; if there is none, the caller has to do what is in line.
@@ -72,7 +64,6 @@ final class BlockingPool: @unchecked Sendable {  // all state is behind `lock`
   }
 
   private func work() {
-    spool_name_thread("spool-blocking")
     while true {
       let job = lock.withLock { () -> Job? in
         let job = takeLocked()

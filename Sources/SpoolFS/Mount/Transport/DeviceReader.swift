@@ -10,6 +10,7 @@ final class DeviceReader: Worker, @unchecked Sendable {
 
   private let device: Int32
   private let ownsDevice: Bool
+  /// Room for a message and, behind it, for an answer.
   private let pages: UnsafeMutableRawBufferPointer
   /// Begins so that the data of a WRITE is page-aligned.
   private let receiveBuffer: UnsafeMutableRawBufferPointer
@@ -33,39 +34,56 @@ final class DeviceReader: Worker, @unchecked Sendable {
   private var pause = 0
   private var lastCaller: UInt32 = 0
 
-  convenience init(device: Int32, sharesDevice: Bool) {
+  /// - Throws: ENOMEM where there is no memory for its messages.
+  convenience init(device: Int32, sharesDevice: Bool) throws(Errno) {
+    let pages = try Self.allocatePages()
     let clone = sharesDevice ? nil : Self.clone(of: device)
-    self.init(device: clone ?? device, ownsDevice: clone != nil, call: -1)
+    self.init(pages, device: clone ?? device, ownsDevice: clone != nil, call: -1)
   }
 
-  /// One that always has the idle policy; nil where it could have no channel of its own.
+  /// One that is of use and not needed, so that it leaves memory to what is.
+  ///
+  /// - Returns: nil where memory is short.
+  static func beside(device: Int32) -> DeviceReader? {
+    guard AddressSpace.hasRoom(for: 2 * Negotiation.maximumWrite + threadSize) else { return nil }
+    return try? DeviceReader(device: device, sharesDevice: false)
+  }
+
+  /// About what a thread takes, in bytes.
+  private static let threadSize = 2 << 20
+
+  /// One that always has the idle policy; nil where it could have no channel of its own, or no memory.
   convenience init?(alwaysIdleOn device: Int32) {
     guard let clone = Self.clone(of: device, Int32(O_NONBLOCK)) else { return nil }
     let call = spool_eventfd()
-    if call < 0 {
+    guard call >= 0, let pages = try? Self.allocatePages() else {
+      if call >= 0 { close(call) }
       close(clone)
       return nil
     }
-    self.init(device: clone, ownsDevice: true, call: call)
+    self.init(pages, device: clone, ownsDevice: true, call: call)
   }
 
-  private init(device: Int32, ownsDevice: Bool, call: Int32) {
-    let maximumWrite = Negotiation.maximumWrite
+  private static var receiveSize: Int { Negotiation.maximumWrite + 2 * Int(getpagesize()) }
+
+  private static func allocatePages() throws(Errno) -> UnsafeMutableRawBufferPointer {
+    try PageBuffer.allocate(receiveSize + Negotiation.maximumWrite)
+  }
+
+  private init(_ pages: UnsafeMutableRawBufferPointer, device: Int32, ownsDevice: Bool, call: Int32) {
     self.device = device
     self.ownsDevice = ownsDevice
     self.call = call
+    self.pages = pages
     isAlwaysIdle = call >= 0
-    let page = Int(getpagesize())
-    pages = PageBuffer.allocate(page + maximumWrite + page)
     receiveBuffer = UnsafeMutableRawBufferPointer(
-      rebasing: pages[(page - MessageLayout.writePayloadOffset)...])
-    super.init(replyBuffer: PageBuffer.allocate(maximumWrite))
+      rebasing: pages[(Int(getpagesize()) - MessageLayout.writePayloadOffset)..<Self.receiveSize])
+    super.init(replyBuffer: UnsafeMutableRawBufferPointer(rebasing: pages[Self.receiveSize...]))
   }
 
   deinit {
     if ownsDevice { close(device) }
     if call >= 0 { close(call) }
-    PageBuffer.deallocate(replyBuffer)
     PageBuffer.deallocate(pages)
   }
 
@@ -99,7 +117,9 @@ final class DeviceReader: Worker, @unchecked Sendable {
       ends()
       return nil
     }
-    if count >= 0 { return .ioError }
+    if count == 0 { return .ioError }
+    // Shorter than a header. The kernel sends none, and nobody could be answered.
+    if count > 0 { return nil }
     switch errno {
     // ENOENT: the caller was interrupted before its request could be read.
     case EINTR, EAGAIN, ENOENT: return nil

@@ -12,9 +12,10 @@ final class DeviceTransport: Sendable {
   private let first: DeviceReader
 
   /// - Parameter device: the mounted /dev/fuse, which the session closes.
-  init(device: Int32) {
+  /// - Throws: ENOMEM.
+  init(device: Int32) throws(Errno) {
     self.device = device
-    first = DeviceReader(device: device, sharesDevice: true)
+    first = try DeviceReader(device: device, sharesDevice: true)
   }
 
   /// Answers the first request on the calling thread: the kernel sends nothing else before it is answered.
@@ -44,7 +45,7 @@ final class DeviceTransport: Sendable {
   /// - Throws: EAGAIN where the system allows no more threads.
   func startBesideRing(_ session: Session) throws(Errno) {
     let reader = first
-    try WorkerThread.start(named: "spoolfs/forget") {
+    try SystemThread.start(named: "spoolfs/forget") {
       reader.withThread {
         while reader.serveOne(session) == nil {
           if reader.hasForgotten { usleep(Self.forgetPause) }

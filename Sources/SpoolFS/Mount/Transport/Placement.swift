@@ -111,7 +111,7 @@ final class Placement: @unchecked Sendable {
   ///     request since the look before.
   func start(readsDevice: Bool, _ adapt: @escaping @Sendable (_ callers: Callers, _ stuck: Int) -> Void = { _, _ in }) {
     self.readsDevice = readsDevice
-    try? WorkerThread.start(named: "spoolfs/watch") { [self] in
+    try? SystemThread.start(named: "spoolfs/watch") { [self] in
       watcher.store(spool_thread_id(), ordering: .relaxed)
       while !hasStopped.load(ordering: .acquiring) {
         sleepUntilNextLook()
@@ -231,7 +231,7 @@ final class Placement: @unchecked Sendable {
       let changed = EventCount()
     }
     let trial = Trial()
-    let hasStarted: Void? = try? WorkerThread.start(named: "spoolfs/trial") {
+    let hasStarted: Void? = try? SystemThread.start(named: "spoolfs/trial") {
       let thread = spool_thread_id()
       let succeeds = spool_set_idle_policy(thread, 1) == 0 && spool_set_idle_policy(thread, 0) == 0
       trial.succeeded.store(succeeds, ordering: .relaxed)

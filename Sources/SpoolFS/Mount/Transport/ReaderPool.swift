@@ -55,7 +55,7 @@ final class ReaderPool: @unchecked Sendable {
   init(device: Int32, first: DeviceReader, maximum: Int?) {
     self.device = device
     processors = Processors.allowed.count
-    self.maximum = max(1, maximum ?? processors + Self.spare)
+    self.maximum = min(max(1, maximum ?? .max), processors + Self.spare)
     idleReader = Placement.canReturn || maximum != nil ? nil : DeviceReader(alwaysIdleOn: device)
     readers = [first]
     wanted = Atomic(max(2, processors))
@@ -69,9 +69,10 @@ final class ReaderPool: @unchecked Sendable {
   /// - Throws: EAGAIN where not even one could be started. One is enough to serve.
   func start(_ session: Session) throws(Errno) {
     let count = min(maximum, wanted.load(ordering: .relaxed))
-    readers += (1..<count).map { _ in DeviceReader(device: device, sharesDevice: false) }
+    // One is enough to serve. Where there is no memory for more, there are fewer.
+    while readers.count < count, let reader = DeviceReader.beside(device: device) { readers.append(reader) }
     session.workersStart(readers)
-    active.store(count, ordering: .relaxed)
+    active.store(readers.count, ordering: .relaxed)
     var failure: Errno?
     for (index, reader) in readers.enumerated() {
       do throws(Errno) {
@@ -91,7 +92,7 @@ final class ReaderPool: @unchecked Sendable {
     guard let idleReader, session.files.store.startThread() else { return }
     session.helperStarts(idleReader)
     do throws(Errno) {
-      try WorkerThread.start(named: "spoolfs/idle") { [self] in
+      try SystemThread.start(named: "spoolfs/idle") { [self] in
         idleReader.withThread {
           if spool_set_idle_policy(0, 1) == 0 {
             session.placement.watching(isAlwaysIdle: true) { thread in
@@ -107,7 +108,7 @@ final class ReaderPool: @unchecked Sendable {
   }
 
   private func startThread(of reader: DeviceReader, _ number: Int, _ session: Session) throws(Errno) {
-    try WorkerThread.start(named: "spoolfs/\(number)") { [self] in
+    try SystemThread.start(named: "spoolfs/\(number)") { [self] in
       reader.withThread {
         session.placement.watching { thread in
           lock.withLock { homes.append(thread) }
@@ -282,7 +283,7 @@ final class ReaderPool: @unchecked Sendable {
       guard !hasEnded, parked.isEmpty, active.load(ordering: .relaxed) < target, readers.count < maximum else {
         return nil
       }
-      let reader = DeviceReader(device: device, sharesDevice: false)
+      guard let reader = DeviceReader.beside(device: device) else { return nil }
       readers.append(reader)
       active.add(1, ordering: .relaxed)
       return reader

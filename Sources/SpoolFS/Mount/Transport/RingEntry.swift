@@ -38,10 +38,15 @@ final class RingEntry: Worker, @unchecked Sendable {
   private let state = Atomic<UInt32>(State.unanswered)
   private let stateChanged = EventCount()
 
-  init(_ queue: RingQueue, maximumWrite: Int) {
+  /// - Throws: ENOMEM where there is no memory for its messages.
+  convenience init(_ queue: RingQueue, maximumWrite: Int) throws(Errno) {
+    self.init(queue, try PageBuffer.allocate(2 * Int(getpagesize()) + maximumWrite))
+  }
+
+  private init(_ queue: RingQueue, _ pages: UnsafeMutableRawBufferPointer) {
     self.queue = queue
+    self.pages = pages
     let page = Int(getpagesize())
-    pages = PageBuffer.allocate(page + page + maximumWrite)
     headers = pages.baseAddress!
     payload = UnsafeMutableRawBufferPointer(rebasing: pages[(page + page)...])
     buffers = .allocate(capacity: 2)

@@ -16,9 +16,10 @@ final class RingServer: @unchecked Sendable {
   /// Whether the thread has gone away from the queue's processor.
   private var isAway = false
 
-  init(_ queue: RingQueue, maximumWrite: Int) {
+  /// - Throws: ENOMEM.
+  init(_ queue: RingQueue, maximumWrite: Int) throws(Errno) {
     self.queue = queue
-    entry = RingEntry(queue, maximumWrite: maximumWrite)
+    entry = try RingEntry(queue, maximumWrite: maximumWrite)
   }
 
   /// Makes the ring, and moves the thread to the processor whose callers it serves. Where that one is offline, or not ours

@@ -42,12 +42,13 @@ final class RingTransport: @unchecked Sendable {
   /// - Returns: what `register` needs.
   /// - Throws: EAGAIN, ENOMEM, EMFILE, EPERM; nothing is left then.
   func prepare() throws(Errno) -> FirstServers {
-    let servers = queues.map { RingServer($0, maximumWrite: Negotiation.maximumWrite) }
+    var servers: [RingServer] = []
+    for queue in queues { servers.append(try RingServer(queue, maximumWrite: Negotiation.maximumWrite)) }
     let first = FirstServers(servers.map(\.entry))
     for (queue, server) in zip(queues, servers) {
       queue.serverStarts()
       do throws(Errno) {
-        try WorkerThread.start(named: "spoolfs/\(queue.number)") { [self, session] in
+        try SystemThread.start(named: "spoolfs/\(queue.number)") { [self, session] in
           server.entry.withThread { run(server, of: queue, first, session) }
           server.close()
         }
@@ -121,13 +122,16 @@ final class RingTransport: @unchecked Sendable {
   /// - Parameters:
   ///   - file: the one that the calling server's request is for.
   ///   - isNeeded: whether to return only when it serves.
-  /// - Throws: EAGAIN where the system allows no more threads; where it is needed, also what making its ring fails with.
+  /// - Throws: EAGAIN where the system allows no more threads, ENOMEM; where it is needed, also what making its ring fails
+  ///   with.
   func addServer(to queue: RingQueue, file: UInt64, isNeeded: Bool) throws(Errno) {
-    let server = RingServer(queue, maximumWrite: Negotiation.maximumWrite)
+    // One that is not needed leaves memory to what is.
+    if !isNeeded, !AddressSpace.hasRoom(for: 2 * Negotiation.maximumWrite) { throw .noMemory }
+    let server = try RingServer(queue, maximumWrite: Negotiation.maximumWrite)
     let isReady = isNeeded ? Tally(1) : nil
     session.workerStarts(server.entry)
     do throws(Errno) {
-      try WorkerThread.start(named: "spoolfs/\(queue.number)+") { [self, session] in
+      try SystemThread.start(named: "spoolfs/\(queue.number)+") { [self, session] in
         server.entry.withThread { runLater(server, of: queue, file, isReady, session) }
         server.close()
         session.workerEnded()

@@ -58,9 +58,9 @@ class Worker: @unchecked Sendable {
 
 /// Whole pages straight from the system, so that what is never used costs nothing.
 enum PageBuffer {
-  static func allocate(_ count: Int) -> UnsafeMutableRawBufferPointer {
-    let address = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    precondition(address != MAP_FAILED, "out of address space")
+  /// - Throws: ENOMEM where the system has no memory, or address space.
+  static func allocate(_ count: Int) throws(Errno) -> UnsafeMutableRawBufferPointer {
+    guard let address = spool_map_memory(count) else { throw Errno(rawValue: errno) }
     return UnsafeMutableRawBufferPointer(start: address, count: count)
   }
 
