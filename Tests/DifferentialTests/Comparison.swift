@@ -65,10 +65,10 @@ struct Comparison {
 final class ReferenceTmpfs {
   let path: String
 
-  init() throws {
+  init(size: Int64 = 1 << 30) throws {
     var template = Array("/tmp/spoolfs-reference-XXXXXX".utf8CString)
     path = try #require(mkdtemp(&template).map { String(cString: $0) })
-    let mounted = host_mount_tmpfs(path, "size=1g,mode=0755,huge=never")
+    let mounted = host_mount_tmpfs(path, "size=\(size),mode=0755,huge=never")
     try #require(mounted == 0, "cannot mount the tmpfs to compare with: \(mounted)")
   }
 

@@ -54,10 +54,7 @@ extension FileSystem {
   /// - Complexity: linear in the size.
   public func contents(of path: FilePath) throws(SpoolFSError) -> [UInt8] {
     let file = try open(path)
-    let size = file.size
-    // An array too large to be made ends the process, and with it every file of the tree.
-    if size > Self.largestArray { throw SpoolFSError(errno: .fileTooLarge, operation: "read all of", path: path) }
-    return try file.read(count: Int(size), at: 0)
+    return try file.read(count: .max, at: 0)
   }
 
   /// Makes a regular file with these bytes, or writes them over the contents of an existing one.
@@ -109,9 +106,14 @@ extension FileSystem {
   }
 
   /// Sets access and modification time; nil leaves one as it is. The corresponding C function is `utimensat`.
+  ///
+  /// - Throws: ``SpoolFSError`` with EINVAL for 1,000,000,000 nanoseconds or more; ENOENT, EACCES, EPERM and others.
   public func setTimes(
     accessed: Timestamp? = nil, modified: Timestamp? = nil, of path: FilePath
   ) throws(SpoolFSError) {
+    for time in [accessed, modified] where time.map({ $0.nanoseconds >= 1_000_000_000 }) ?? false {
+      throw SpoolFSError(errno: .invalidArgument, operation: "change the times of", path: path)
+    }
     let changes = AttributeChanges(accessed: accessed.map { .at($0) }, modified: modified.map { .at($0) })
     try change(changes, path, "change the times of")
   }
@@ -136,7 +138,7 @@ extension FileSystem {
   // MARK: - Steps
 
   /// Bytes: all that the machine has.
-  private static let largestArray = Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(getpagesize())
+  static let largestArray = Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(getpagesize())
 
   private func findOrCreate(
     _ path: FilePath, options: FileDescriptor.OpenOptions, permissions: FilePermissions, by caller: Caller

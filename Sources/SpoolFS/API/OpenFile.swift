@@ -72,9 +72,15 @@ public struct OpenFile: ~Copyable, Sendable {
   }
 
   /// Reads up to `count` bytes at an offset.
+  ///
+  /// - Throws: ``SpoolFSError`` as ``read(into:at:)``; EFBIG for more bytes than the process can have memory for.
   public func read(count: Int, at offset: Int64) throws(SpoolFSError) -> [UInt8] {
     var failure: SpoolFSError?
     let count = min(Int64(max(0, count)), max(0, size - max(0, offset)))
+    // An array too large to be made ends the process, and with it every file of the tree.
+    guard count <= FileSystem.largestArray, count < 1 << 20 || AddressSpace.hasRoom(for: Int(count)) else {
+      throw SpoolFSError(errno: .fileTooLarge, operation: "read from", path: path)
+    }
     let bytes = [UInt8](unsafeUninitializedCapacity: Int(count)) { buffer, initialized in
       do throws(SpoolFSError) {
         initialized = try read(into: UnsafeMutableRawBufferPointer(buffer), at: offset)

@@ -158,11 +158,11 @@ func serveStatfs(_ handle: fuse_req_t?, _ id: fuse_ino_t) {
   var answer = fuse_statfs_out()
   answer.st.bsize = UInt32(FileSystemStatistics.blockSize)
   answer.st.frsize = UInt32(FileSystemStatistics.blockSize)
-  answer.st.blocks = UInt64(statistics.blocks)
-  answer.st.bfree = UInt64(statistics.freeBlocks)
-  answer.st.bavail = UInt64(statistics.freeBlocks)
-  answer.st.files = UInt64(statistics.inodes)
-  answer.st.ffree = UInt64(statistics.freeInodes)
+  answer.st.blocks = UInt64(clamping: statistics.blocks)
+  answer.st.bfree = UInt64(clamping: statistics.freeBlocks)
+  answer.st.bavail = answer.st.bfree
+  answer.st.files = UInt64(clamping: statistics.inodes)
+  answer.st.ffree = UInt64(clamping: statistics.freeInodes)
   answer.st.namelen = UInt32(FileName.maximumLength)
   Reply(handle!).value(answer)
 }

@@ -157,6 +157,8 @@ final class Session: @unchecked Sendable {
       if header.opcode == Opcode.initialize.rawValue, negotiation.agreed.isEmpty { negotiation.readOffer(message) }
       let request = Message(header, UnsafeRawBufferPointer(message))
       if answerWithResponder(request) || answerWithoutLibfuse(request) { return }
+      // libfuse looks at no lengths.
+      if !request.isComplete { return request.reply.error(.invalidArgument) }
       var buffer = fuse_buf()
       buffer.mem = message.baseAddress
       buffer.size = message.count
