@@ -8,8 +8,8 @@ struct GuardMountCommand: ParsableCommand {
   @Argument var mountPoint: String
   @Argument var directory: String?
 
-  func run() {
-    Guardian.keepWatch(
+  func run() throws {
+    try Guardian.keepWatch(
       over: CommandLineBytes.path(mountPoint), directory: directory.map { CommandLineBytes.path($0) })
   }
 }

@@ -48,6 +48,7 @@ struct MountCommand: ParsableCommand {
 
   func run() throws {
     if fake { return }
+    try Preconditions.checkProc()
     // The process in the background is born in it.
     if let namespace, reportDescriptor == nil { try MountNamespace.enter(CommandLineBytes.path(namespace)) }
     guard foreground || reportDescriptor != nil else {

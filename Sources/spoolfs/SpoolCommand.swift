@@ -31,6 +31,10 @@ struct SpoolCommand: ParsableCommand {
     Terminal.fillStandardDescriptors()
     // Started anew by way of /proc/self/exe, ps(1) would call us "exe".
     spool_set_process_name("spoolfs")
+    if CommandLineBytes.arguments.count < 2 {
+      Terminal.writeError(helpMessage() + "\n")
+      return CommandFailure.Kind.usage.rawValue
+    }
     do {
       var command = try parseAsRoot(CommandLineBytes.strings)
       try command.run()
@@ -54,7 +58,7 @@ struct SpoolCommand: ParsableCommand {
       print(message)
       return 0
     }
-    Terminal.writeError(message + "\n")
+    Terminal.writeError(CommandLineBytes.shown(message) + "\n")
     return isRun ? RunCommand.ownFailure : status
   }
 }

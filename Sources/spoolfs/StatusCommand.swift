@@ -25,6 +25,7 @@ struct StatusCommand: ParsableCommand {
   var directory: String?
 
   func run() throws {
+    try Preconditions.checkProc()
     if let directory {
       let mount = try OwnMount.at(CommandLineBytes.path(directory))
       let status = MountStatus(of: mount)
@@ -46,7 +47,7 @@ struct StatusCommand: ParsableCommand {
       memory     \(bytes(numbers.memory_bytes)) of \(bytes(numbers.memory_budget))
       disk       \(disk)
       data       \(bytes(numbers.data_bytes))\(numbers.size_limit.map { " of " + bytes($0) } ?? "")
-      free       \(bytes(numbers.free_blocks * 4096)) of \(bytes(numbers.total_blocks * 4096))
+      free       \(blocks(numbers.free_blocks)) of \(blocks(numbers.total_blocks))
       inodes     \(numbers.inodes)\(numbers.inode_limit.map { " of \($0)" } ?? "")
       on disk    \(numbers.spilled_files) files, \(numbers.rollovers) rollovers
       threshold  \(numbers.threshold.map(bytes) ?? "unlimited")
@@ -63,7 +64,7 @@ struct StatusCommand: ParsableCommand {
         continue
       }
       rows.append([
-        bytes(numbers.memory_bytes), bytes(numbers.disk_bytes), bytes(numbers.free_blocks * 4096),
+        bytes(numbers.memory_bytes), bytes(numbers.disk_bytes), blocks(numbers.free_blocks),
         String(numbers.inodes), status.mount.path.string,
       ])
     }
@@ -79,10 +80,16 @@ struct StatusCommand: ParsableCommand {
 
   /// "1.5 GiB": at most one digit after the point.
   static func bytes(_ count: Int64) -> String {
-    var (value, unit) = (count * 10, 0)
-    while value >= 10240, unit < 4 { (value, unit) = (value / 1024, unit + 1) }
-    let fraction = unit == 0 || value % 10 == 0 ? "" : ".\(value % 10)"
-    return "\(value / 10)\(fraction) \(["B", "KiB", "MiB", "GiB", "TiB"][unit])"
+    var (whole, rest, unit) = (count, Int64(0), 0)
+    while whole >= 1024, unit < 6 { (whole, rest, unit) = (whole / 1024, whole % 1024, unit + 1) }
+    let tenths = rest * 10 / 1024
+    return "\(whole)\(tenths == 0 ? "" : ".\(tenths)") \(["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"][unit])"
+  }
+
+  /// Bytes of that many blocks. The number is what the mount says, and whose mount it is nobody knows.
+  private static func blocks(_ count: Int64) -> String {
+    let (bytes, overflows) = count.multipliedReportingOverflow(by: 4096)
+    return Self.bytes(overflows ? .max : bytes)
   }
 }
 

@@ -24,6 +24,7 @@ struct UnmountCommand: ParsableCommand {
   var directory: String
 
   func run() throws {
+    try Preconditions.checkProc()
     let mount = try OwnMount.at(CommandLineBytes.path(directory))
     let server = ServerProcess(of: mount.path)
     do {

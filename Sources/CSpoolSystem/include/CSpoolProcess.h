@@ -4,6 +4,9 @@
 #include <spawn.h>
 #include <sys/types.h>
 
+// What main is called with; NULL past the end. Swift's own CommandLine reads /proc, and is empty where there is none.
+char *spool_argument(int number);
+
 // A GNU extension (2.34), which Swift's view of Glibc lacks: closes every descriptor from `first` on.
 int spool_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
 

@@ -7,6 +7,7 @@ internal import SystemPackage
 /// What must be there before anything is mounted, each with its own message: libfuse alone would say "mount failed".
 enum Preconditions {
   static func check(_ settings: Settings) throws(CommandFailure) {
+    try checkProc()
     try checkDevice()
     try SpillDirectoryCheck.check(settings)
     if settings.encryptsSpill { try checkLockedMemory() }
@@ -19,6 +20,12 @@ enum Preconditions {
       throw CommandFailure(
         .noPermission, "--allow-other is for root, unless /etc/fuse.conf has the line 'user_allow_other'")
     }
+  }
+
+  /// Mounts are found in /proc, and the processes that look after them are started through it.
+  static func checkProc() throws(CommandFailure) {
+    guard access("/proc/self/mountinfo", R_OK) != 0 else { return }
+    throw CommandFailure(.system, "there is no /proc, which spoolfs needs: mount -t proc proc /proc")
   }
 
   private static func checkDevice() throws(CommandFailure) {

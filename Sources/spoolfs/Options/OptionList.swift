@@ -43,7 +43,7 @@ struct OptionList {
     switch key {
     case "threshold": settings.threshold = try SizeAmount(parsing: value)
     case "memory": settings.memory = try SizeAmount(parsing: value)
-    case "spill_dir": settings.spillDirectory = FilePath(value)
+    case "spill_dir": settings.spillDirectory = CommandLineBytes.path(value)
     case "spill_max": settings.spillCapacity = try SizeAmount(parsing: value)
     case "size": settings.size = try unlimitedIfZero(SizeAmount(parsing: value))
     case "nr_blocks": settings.size = try unlimitedIfZero(blocks(value))

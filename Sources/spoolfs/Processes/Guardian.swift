@@ -59,17 +59,20 @@ struct Guardian {
   }
 
   /// The guardian's own life: waits on descriptor 3 until the other process is gone, then clears up unless that was done.
-  static func keepWatch(over mountPoint: FilePath, directory: FilePath?) {
+  ///
+  /// - Throws: what reading the descriptor fails with.
+  static func keepWatch(over mountPoint: FilePath, directory: FilePath?) throws {
     Signals.block(SignalSet([parentDeath]))
     spool_signal_at_parent_death(parentDeath)
     let message = Message()
-    startThread {
+    // Without that thread only a server that cannot end is left alone.
+    try? SystemThread.start(named: "spoolfs/abort") {
       while Signals.next(of: SignalSet([parentDeath])) == nil {}
       // This process ends when the pipe does, and this thread with it.
       usleep(UInt32(patience) * 1000)
       if let mount = message.mount(at: mountPoint) { MountPoint.abort(mount) }
     }
-    message.readToEnd(of: FileDescriptor(rawValue: 3))
+    try message.readToEnd(of: FileDescriptor(rawValue: 3))
     guard !message.isGoodbye else { return }
     if let directory {
       PrivateDirectory.reclaim(directory, ownerIsEnding: true)
@@ -86,9 +89,11 @@ struct Guardian {
     private let lock = Lock()
     private var bytes: [UInt8] = []
 
-    func readToEnd(of pipe: FileDescriptor) {
+    func readToEnd(of pipe: FileDescriptor) throws {
       var buffer = [UInt8](repeating: 0, count: 64)
-      while let count = try? buffer.withUnsafeMutableBytes({ try pipe.read(into: $0) }), count > 0 {
+      while true {
+        let count = try buffer.withUnsafeMutableBytes { try pipe.read(into: $0) }
+        if count == 0 { return }
         lock.withLock { bytes += buffer[..<count] }
       }
     }
