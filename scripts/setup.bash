@@ -9,7 +9,7 @@ build_packages=(
 
 # The programs that the tests run in a mount, and those that the tests are made with.
 test_packages=(
-  e2fsprogs gcc git libc6-dev make mount procps python3 sqlite3 tar util-linux
+  e2fsprogs gawk gcc git libc6-dev make mawk mold mount procps python3 python3-lmdb sqlite3 tar util-linux
 )
 
 fail() {

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -45,3 +46,8 @@ int spool_enter_mount_namespace(int file) { return setns(file, CLONE_NEWNS); }
 unsigned spool_device_major(dev_t device) { return major(device); }
 
 unsigned spool_device_minor(dev_t device) { return minor(device); }
+
+ssize_t spool_read_memory(pid_t process, void *to, uint64_t from, size_t count) {
+  struct iovec local = {to, count}, remote = {(void *)(uintptr_t)from, count};
+  return process_vm_readv(process, &local, 1, &remote, 1, 0);
+}

@@ -68,12 +68,15 @@ package final class SpillDirectory: Sendable {
     let now = coarseSeconds()
     // Whoever finds the lock taken uses the value from before: status requests must not queue up behind a slow disk.
     if freeBytesTime.load(ordering: .acquiring) != now, freeBytesLock.tryLock() {
-      freeBytesValue.store(max(0, Int64(spool_free_bytes(directory))), ordering: .relaxed)
+      freeBytesValue.store(currentFreeBytes(), ordering: .relaxed)
       freeBytesTime.store(now, ordering: .releasing)
       freeBytesLock.unlock()
     }
     return freeBytesValue.load(ordering: .relaxed)
   }
+
+  /// The same, asked for now.
+  func currentFreeBytes() -> Int64 { max(0, Int64(spool_free_bytes(directory))) }
 
   private static func openUnnamed(in directory: Int32) throws(Errno) -> Int32 {
     try retryingInterrupts { spool_open_unnamed(directory) }

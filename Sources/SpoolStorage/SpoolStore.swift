@@ -32,6 +32,8 @@ public final class SpoolStore: Sendable {
   let data: Quota
   /// Pages that files hold on disk.
   let disk: Quota
+  /// What the disk itself can take.
+  let freeDisk = FreeDiskEstimate()
   let counters = Counters()
   /// Whether somebody above, the kernel for a mount, caches what files on disk hold. Files that move there later do not
   /// have it cached twice.

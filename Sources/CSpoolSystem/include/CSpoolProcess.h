@@ -2,6 +2,7 @@
 #pragma once
 
 #include <spawn.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 // What main is called with; NULL past the end. Swift's own CommandLine reads /proc, and is empty where there is none.
@@ -37,3 +38,6 @@ int spool_enter_mount_namespace(int file);
 // Macros in glibc.
 unsigned spool_device_major(dev_t device);
 unsigned spool_device_minor(dev_t device);
+
+// process_vm_readv(2) of one piece, a GNU extension: the bytes read, or -1 and errno.
+ssize_t spool_read_memory(pid_t process, void *to, uint64_t from, size_t count);

@@ -17,6 +17,14 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
     case closed(Inode)
     /// All bytes of a file.
     case contents(of: UInt64)
+    /// Bytes that are lost: the kernel is not to show them any longer.
+    case refused(Range<Int64>, of: UInt64)
+    /// The attributes of all regular files.
+    case attributesOfAll
+    /// What the kernel may hold beside what it does hold.
+    case writeBack
+    /// A request that needs the kernel to write back first.
+    case deferred(DeferredRequest)
     /// A search for data or holes, answered when the kernel has written back what it holds of the file.
     case seek(UnansweredSeek)
   }
@@ -114,6 +122,8 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
     announceLater(.seek(UnansweredSeek(reply, to: worker, inode, from: offset, whence: whence)))
   }
 
+  func answerLater(_ request: DeferredRequest) { announceLater(.deferred(request)) }
+
   /// - Returns: what there is to announce; nil at the end.
   private func waitForMore() -> [Announcement]? {
     while true {
@@ -132,6 +142,14 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
     switch announcement {
     case .contents(let inode):
       contentsChanged(of: inode, at: 0, count: 0)
+    case .refused(let bytes, let inode):
+      contentsChanged(of: inode, at: bytes.lowerBound, count: Int64(bytes.count))
+    case .attributesOfAll:
+      for inode in session.files.table.regularFiles() { attributesChanged(of: inode) }
+    case .writeBack:
+      session.writeBack()
+    case .deferred(let request):
+      request.answer()
     case .closed(let inode):
       removeClosed(inode)
     case .seek(let seek):

@@ -133,6 +133,9 @@ public final class Mount: Sendable {
         let limit = DirtyLimit(treeSize: files.configuration.storage.dataLimit)
         BackingDevice.setLimits(major: entry.major, minor: entry.minor, dirtyBytes: limit.bytes)
       }
+      session.space.start(
+        dirtyLimit: BackingDevice.mayHoldDirty(major: entry.major, minor: entry.minor),
+        holdsWrites: session.negotiation.kernelHoldsData)
       return (session, (entry.major, entry.minor), guardian)
     } catch {
       // Nothing half-mounted stays.

@@ -18,7 +18,7 @@ extension Session {
   }
 
   func serveForget(_ message: Message) {
-    if let arguments = try? message.argument(fuse_forget_in.self) { files.forget(message.node, arguments.nlookup) }
+    if let arguments = try? message.argument(fuse_forget_in.self) { forget(message.node, arguments.nlookup) }
     message.reply.none()
   }
 
@@ -29,10 +29,15 @@ extension Session {
       let size = MemoryLayout<fuse_forget_one>.size
       for index in 0..<min(Int(arguments.count), list.count / size) {
         let forget = list.loadUnaligned(fromByteOffset: index * size, as: fuse_forget_one.self)
-        files.forget(forget.nodeid, forget.nlookup)
+        self.forget(forget.nodeid, forget.nlookup)
       }
     }
     message.reply.none()
+  }
+
+  private func forget(_ id: UInt64, _ lookups: UInt64) {
+    files.forget(id, lookups)
+    if space.isShort, files.inode(id) == nil { space.forgot(id) }
   }
 }
 
@@ -192,7 +197,7 @@ func serveReaddirplus(
       // Number 0 tells the kernel that this entry comes without attributes and counts nothing.
       var entry = fuse_entry_out()
       let isLookup = !DirectoryListing.isDot(name)
-      if isLookup { entry = fuse_entry_out(inode, files) }
+      if isLookup { entry = fuse_entry_out(inode, request.session) }
       guard listing.append(name, inode, cookie, entry) else { return false }
       if isLookup { files.remember(inode) }
       return true

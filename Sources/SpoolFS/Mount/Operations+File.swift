@@ -92,8 +92,9 @@ extension Session {
     do throws(Errno) {
       let arguments = try message.argument(fuse_read_in.self)
       let buffer = UnsafeMutableRawBufferPointer(rebasing: request.worker.replyBuffer.prefix(Int(arguments.size)))
-      let count = try files.read(
-        request.inode(message.node), into: buffer, at: Int64(bitPattern: arguments.offset), accessTimes(of: arguments))
+      let inode = try request.inode(message.node)
+      if space.isShort { try checkFault(request, inode, arguments, from: message.header.pid) }
+      let count = try files.read(inode, into: buffer, at: Int64(bitPattern: arguments.offset), accessTimes(of: arguments))
       reply.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
     } catch {
       reply.error(error)
@@ -133,8 +134,18 @@ extension Session {
     if !isFromCache, arguments.flags & UInt32(O_APPEND) != 0, appendsHere {
       try append(bytes, to: inode, expectedAt: offset, dropsPrivileges, caller)
     } else {
-      _ = try files.write(inode, bytes, at: offset, dropsPrivileges: dropsPrivileges, by: caller)
+      if !isFromCache, space.asksBeforeWrites {
+        try checkReservations(offset..<offset + Int64(bytes.count), of: inode)
+      }
+      do throws(Errno) {
+        _ = try files.write(inode, bytes, at: offset, dropsPrivileges: dropsPrivileges, by: caller)
+      } catch {
+        if isFromCache { refuse(offset..<offset + Int64(bytes.count), of: inode, because: error) }
+        throw error
+      }
+      if space.isShort { space.written(offset..<offset + Int64(bytes.count), of: inode.id) }
     }
+    spaceWasTaken()
     if dropsPrivileges { request.privilegesWereDropped(from: inode, mode: mode) }
   }
 
@@ -156,16 +167,35 @@ extension Session {
     let request = Request(message, self)
     do throws(Errno) {
       let arguments = try message.argument(fuse_copy_file_range_in.self)
-      let target = try request.inode(arguments.nodeid_out)
-      let count = try files.copyRange(
-        from: request.inode(message.node), at: Int64(bitPattern: arguments.off_in),
-        to: target, at: Int64(bitPattern: arguments.off_out),
-        count: Int(clamping: arguments.len), accessTimes, by: request.caller)
-      request.dropAnnouncedPrivileges(of: target)
-      reply.value(UInt64(count))
+      let (source, target) = (try request.inode(message.node), try request.inode(arguments.nodeid_out))
+      copyRange(
+        reply, request, from: source, at: Int64(bitPattern: arguments.off_in), to: target,
+        at: Int64(bitPattern: arguments.off_out), count: Int(clamping: arguments.len)
+      ) { $0.value(UInt64($1)) }
     } catch {
       reply.error(error)
     }
+  }
+
+  fileprivate func copyRange(
+    _ reply: consuming Reply, _ request: Request, from source: Inode, at sourceOffset: Int64, to target: Inode,
+    at targetOffset: Int64, count: Int, _ answer: @escaping (consuming Reply, Int) -> Void
+  ) {
+    let files = files
+    let bytes = Self.range(targetOffset, Int64(min(count, FileSystem.largestCopy)))
+    serveTakingSpace(reply, request, target, bytes) { () throws(Errno) in
+      let copied = try files.copyRange(
+        from: source, at: sourceOffset, to: target, at: targetOffset, count: count, self.accessTimes,
+        by: request.caller)
+      request.dropAnnouncedPrivileges(of: target)
+      return { answer($0, copied) }
+    }
+  }
+
+  /// The bytes that a request is about; none where there cannot be any.
+  fileprivate static func range(_ offset: Int64, _ count: Int64) -> Range<Int64> {
+    let (end, overflows) = offset.addingReportingOverflow(count)
+    return offset < 0 || count < 0 || overflows ? 0..<0 : offset..<end
   }
 }
 
@@ -206,11 +236,16 @@ func serveFallocate(
 ) {
   let request = Request(handle!)
   let reply = Reply(handle!)
+  let (session, caller) = (request.session, request.caller)
   do throws(Errno) {
     let inode = try request.inode(id)
-    try request.files.allocate(inode, mode: mode, at: Int64(offset), count: Int64(length), by: request.caller)
-    request.dropAnnouncedPrivileges(of: inode)
-    reply.success()
+    let takesSpace = mode & FALLOC_FL_PUNCH_HOLE == 0 && inode.kind == .regular
+    let bytes = takesSpace ? Session.range(Int64(offset), Int64(length)) : 0..<0
+    session.serveTakingSpace(reply, request, inode, bytes) { () throws(Errno) in
+      try session.files.allocate(inode, mode: mode, at: Int64(offset), count: Int64(length), by: caller)
+      request.dropAnnouncedPrivileges(of: inode)
+      return { $0.success() }
+    }
   } catch {
     reply.error(error)
   }
@@ -254,13 +289,12 @@ func serveCopyFileRange(
   let request = Request(handle!)
   let reply = Reply(handle!)
   do throws(Errno) {
+    let (source, target) = (try request.inode(source), try request.inode(target))
     // The answer has 32 bits for the count.
-    let inode = try request.inode(target)
-    let copied = try request.files.copyRange(
-      from: request.inode(source), at: Int64(sourceOffset), to: inode, at: Int64(targetOffset),
-      count: min(count, Int(Int32.max) & ~4095), request.session.accessTimes, by: request.caller)
-    request.dropAnnouncedPrivileges(of: inode)
-    reply.value(fuse_write_out(size: UInt32(copied), padding: 0))
+    request.session.copyRange(
+      reply, request, from: source, at: Int64(sourceOffset), to: target, at: Int64(targetOffset),
+      count: min(count, Int(Int32.max) & ~4095)
+    ) { $0.value(fuse_write_out(size: UInt32($1), padding: 0)) }
   } catch {
     reply.error(error)
   }

@@ -10,8 +10,13 @@ extension Session {
   func serveGetattr(_ message: Message) {
     let reply = message.reply
     do throws(Errno) {
-      let inode = try Request(message, self).inode(message.node)
-      reply.attributes(files.attributes(of: inode), of: inode)
+      let request = Request(message, self)
+      let inode = try request.inode(message.node)
+      if asksForWrite(message, inode) {
+        serveQuestion(reply, request, inode, from: message.header.pid)
+      } else {
+        reply.attributes(of: inode, self)
+      }
     } catch {
       reply.error(error)
     }
@@ -22,7 +27,7 @@ extension Session {
     let reply = message.reply
     do throws(Errno) {
       let inode = try Request(message, self).inode(message.node)
-      reply.extendedStatus(files.attributes(of: inode), of: inode)
+      reply.extendedStatus(of: inode, self)
     } catch {
       reply.error(error)
     }
@@ -49,7 +54,8 @@ extension Session {
       let takesPrivileges = changes.dropsPrivileges || changes.user != nil || changes.group != nil
       let caller = takesPrivileges ? request.caller(takingPrivilegesFrom: inode) : request.caller
       let attributes = try files.setAttributes(changes, of: inode, by: caller)
-      reply.attributes(attributes, of: inode)
+      if let size = changes.size, space.isShort { space.cut(inode.id, to: size) }
+      reply.attributes(attributes, of: inode, self)
     } catch {
       reply.error(error)
     }

@@ -99,8 +99,14 @@ enum Validity {
   /// Seconds; ten years.
   static let always: UInt64 = 10 * 365 * 24 * 60 * 60
 
-  /// Of the attributes of `inode`, in seconds.
-  static func ofAttributes(_ inode: Inode) -> UInt64 { inode.isSnapshot ? 0 : always }
+  /// Seconds for which the kernel may trust a name.
+  static func ofName(of inode: Inode) -> UInt64 { inode.isSnapshot ? 0 : always }
+
+  /// Seconds for which the kernel may trust attributes: none where it is to ask before each write(2) (`SpaceWatch`).
+  @inline(__always)
+  static func ofAttributes(of inode: Inode, in session: Session) -> UInt64 {
+    inode.isSnapshot || session.space.asksBeforeWrites && inode.kind == .regular ? 0 : always
+  }
 }
 
 extension Reply {
@@ -109,7 +115,7 @@ extension Reply {
     let files = request.files
     // Before the answer is sent: another thread may see the FORGET at once.
     files.remember(inode)
-    if !value(fuse_entry_out(inode, files)) { files.forget(inode.id, 1) }
+    if !value(fuse_entry_out(inode, request.session)) { files.forget(inode.id, 1) }
   }
 
   /// Answers that there is no such entry, and that there will be none until the kernel is told.
@@ -125,34 +131,38 @@ extension Reply {
   consuming func created(_ inode: Inode, openFlags: UInt32, _ request: Request) -> Bool {
     let files = request.files
     files.remember(inode)
-    let answer = (fuse_entry_out(inode, files), fuse_open_out(fh: 0, open_flags: openFlags, padding: 0))
+    let answer = (fuse_entry_out(inode, request.session), fuse_open_out(fh: 0, open_flags: openFlags, padding: 0))
     if value(answer) { return true }
     files.forget(inode.id, 1)
     return false
   }
 
-  consuming func attributes(_ attributes: Attributes, of inode: Inode) {
+  consuming func attributes(of inode: Inode, _ session: Session) {
+    attributes(session.files.attributes(of: inode), of: inode, session)
+  }
+
+  consuming func attributes(_ attributes: Attributes, of inode: Inode, _ session: Session) {
     var answer = fuse_attr_out()
-    answer.attr_valid = Validity.ofAttributes(inode)
+    answer.attr_valid = Validity.ofAttributes(of: inode, in: session)
     answer.attr = fuse_attr(attributes)
     value(answer)
   }
 
   /// Answers STATX.
-  consuming func extendedStatus(_ attributes: Attributes, of inode: Inode) {
-    var answer = spool_statx_out(attributes)
-    answer.attr_valid = Validity.ofAttributes(inode)
+  consuming func extendedStatus(of inode: Inode, _ session: Session) {
+    var answer = spool_statx_out(session.files.attributes(of: inode))
+    answer.attr_valid = Validity.ofAttributes(of: inode, in: session)
     value(answer)
   }
 }
 
 extension fuse_entry_out {
-  init(_ inode: Inode, _ files: FileSystem) {
+  init(_ inode: Inode, _ session: Session) {
     self.init()
     nodeid = inode.id
-    entry_valid = inode.isSnapshot ? 0 : Validity.always
-    attr_valid = entry_valid
-    attr = fuse_attr(files.attributes(of: inode))
+    entry_valid = Validity.ofName(of: inode)
+    attr_valid = Validity.ofAttributes(of: inode, in: session)
+    attr = fuse_attr(session.files.attributes(of: inode))
   }
 }
 

@@ -20,6 +20,8 @@ final class Session: @unchecked Sendable {
   private(set) var notifier: KernelNotifier!
   /// Where and when the threads that serve requests run.
   let placement: Placement
+  /// Whether what the kernel holds will find space.
+  let space: SpaceWatch
 
   /// When reading files and links moves their access times.
   let accessTimes: AccessTimes
@@ -51,6 +53,7 @@ final class Session: @unchecked Sendable {
     directoryAccessTimes = flags.directoryAccessTimes
     self.responder = responder
     placement = Placement(device: device)
+    space = SpaceWatch(files.store)
     negotiation = Negotiation(cache: cache)
   }
 

@@ -8,9 +8,10 @@ internal import SystemPackage
 extension FileSystem {
   /// The content of a regular file, nil while it has never had any.
   ///
-  /// - Throws: EISDIR, EINVAL for other kinds.
-  private func content(of inode: Inode) throws(Errno) -> FileContent? {
+  /// - Throws: EISDIR, EINVAL for other kinds; EIO where the bytes to be read are lost.
+  private func content(of inode: Inode, reading count: Int = 0, at offset: Int64 = 0) throws(Errno) -> FileContent? {
     try inode.lock.withLock { () throws(Errno) in
+      try inode.checkRefusalsLocked(offset, count)
       switch inode.payload {
       case .regular(let content): return content
       case .directory: throw .isDirectory
@@ -20,7 +21,7 @@ extension FileSystem {
   }
 
   /// The content of a regular file, made where there is none yet.
-  private func makeContent(of inode: Inode) throws(Errno) -> FileContent {
+  func makeContent(of inode: Inode) throws(Errno) -> FileContent {
     try inode.lock.withLock { () throws(Errno) in
       switch inode.payload {
       case .regular(let content?): return content
@@ -55,12 +56,12 @@ extension FileSystem {
   /// pread(2).
   ///
   /// - Returns: the number of bytes read: less than asked for at the end of the file.
-  /// - Throws: EISDIR, EINVAL, EIO.
+  /// - Throws: EISDIR, EINVAL, EIO also where bytes were refused (`Refusals`).
   func read(
     _ inode: Inode, into buffer: UnsafeMutableRawBufferPointer, at offset: Int64, _ accessTimes: AccessTimes = .relative
   ) throws(Errno) -> Int {
     if inode.isSnapshot { return copy(snapshot(inode), into: buffer, at: offset) }
-    guard let content = try content(of: inode) else { return 0 }
+    guard let content = try content(of: inode, reading: buffer.count, at: offset) else { return 0 }
     let count = try content.read(into: buffer, at: offset)
     if accessTimes != .never { inode.lock.withLock { inode.markAccessedLocked(accessTimes) } }
     return count
@@ -98,10 +99,14 @@ extension FileSystem {
   /// - Returns: whether truncate(2) moves the times: where the size changed, or on tmpfs where there are pages to look at.
   func resize(_ inode: Inode, to size: Int64) throws(Errno) -> Bool {
     if size < 0 { throw .invalidArgument }
-    if size == 0, try content(of: inode) == nil { return false }
+    if size == 0, try content(of: inode) == nil {
+      inode.lock.withLock { inode.replacedLocked(0..<Int64.max) }
+      return false
+    }
     let content = try makeContent(of: inode)
     let old = content.size
     try content.resize(to: size)
+    inode.lock.withLock { inode.replacedLocked(size..<Int64.max) }
     return old != size || content.allocatedBytes > 0
   }
 
@@ -126,7 +131,8 @@ extension FileSystem {
       }
     default: throw .notSupportedOnSocket
     }
-    noteChange(of: inode, dropsPrivileges: false, at: offset, count: Int(count), by: caller)
+    let replaces = mode & ~FALLOC_FL_KEEP_SIZE != 0
+    noteChange(of: inode, dropsPrivileges: false, at: offset, count: Int(count), replaces: replaces, by: caller)
   }
 
   /// lseek(2) with SEEK_DATA or SEEK_HOLE.
@@ -139,12 +145,15 @@ extension FileSystem {
       guard (0..<Int64(bytes.count)).contains(offset) else { throw .noSuchAddressOrDevice }
       return whence == SEEK_DATA ? offset : Int64(bytes.count)
     }
-    guard let content = try content(of: inode) else { throw .noSuchAddressOrDevice }
+    let lost = inode.lock.withLock { inode.refusals?.ranges }
+    let content = try content(of: inode)
+    if let lost { return try seek(content, from: offset, whence: whence, besides: lost) }
+    guard let content else { throw .noSuchAddressOrDevice }
     return whence == SEEK_DATA ? try content.seekData(from: offset) : try content.seekHole(from: offset)
   }
 
   /// Bytes copied at once: callers ask again for the rest, and a worker is not kept for minutes.
-  private static let largestCopy = 64 << 20
+  static let largestCopy = 64 << 20
 
   /// copy_file_range(2), without the bytes passing through the caller.
   ///
@@ -167,6 +176,7 @@ extension FileSystem {
     while copied < count, failure == nil {
       let wanted = UnsafeMutableRawBufferPointer(rebasing: buffer.prefix(count - copied))
       do throws(Errno) {
+        try checkRefusals(of: source, sourceOffset + Int64(copied), wanted.count)
         let got = try from.read(into: wanted, at: sourceOffset + Int64(copied))
         if got == 0 { break }
         let bytes = UnsafeRawBufferPointer(rebasing: wanted.prefix(got))
@@ -186,15 +196,14 @@ extension FileSystem {
   }
 
   private func noteChange(
-    of inode: Inode, dropsPrivileges: Bool, at offset: Int64, count: Int, by caller: Caller
+    of inode: Inode, dropsPrivileges: Bool, at offset: Int64, count: Int, replaces: Bool = true, by caller: Caller
   ) {
     let stamps = !inode.isStampedByKernel(for: caller)
     let dropsPrivileges = dropsPrivileges || !caller.passesChecks
-    if stamps || dropsPrivileges {
-      inode.lock.withLock {
-        if stamps { inode.touchLocked() }
-        if dropsPrivileges { inode.dropPrivilegeBitsLocked(by: caller) }
-      }
+    inode.lock.withLock {
+      if stamps { inode.touchLocked() }
+      if replaces { inode.replacedLocked(offset..<offset + Int64(count)) }
+      if dropsPrivileges { inode.dropPrivilegeBitsLocked(by: caller) }
     }
     announceAttributes(of: inode, by: caller)
     announceContents(of: inode, at: offset, count: Int64(count), by: caller)

@@ -57,6 +57,8 @@ final class Inode: @unchecked Sendable {
   /// Whether it has no name, so that it ends with its last user.
   @exclusivity(unchecked) private(set) var isOrphan = false
   @exclusivity(unchecked) var names: [NameReference] = []
+  /// Bytes that are lost; nil where none are.
+  @exclusivity(unchecked) var refusals: Refusals?
 
   /// Who made it; 0 where unknown. Never changed.
   let creator: Creator

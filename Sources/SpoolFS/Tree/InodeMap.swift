@@ -38,6 +38,11 @@ struct InodeMap {
     return inode
   }
 
+  /// The numbers of those that `isIncluded` wants.
+  func numbers(where isIncluded: (Inode) -> Bool) -> [UInt64] {
+    places.compactMap { inode in inode.flatMap { isIncluded($0) ? $0.id : nil } }
+  }
+
   /// Takes all of them out.
   mutating func removeAll() -> [Inode] {
     defer {

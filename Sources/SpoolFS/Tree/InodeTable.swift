@@ -53,6 +53,13 @@ final class InodeTable: Sendable {
     shards.reduce(0) { sum, shard in sum + shard.lock.withLock { shard.inodes.count } }
   }
 
+  /// The numbers of the regular files at one moment.
+  ///
+  /// - Complexity: O(inodes).
+  func regularFiles() -> [UInt64] {
+    shards.flatMap { shard in shard.lock.withLock { shard.inodes.numbers { $0.kind == .regular && !$0.isSnapshot } } }
+  }
+
   /// Forgets all, when a mount has ended.
   func removeAll() {
     for shard in shards {

@@ -30,8 +30,8 @@ final class ServedMount: Sendable {
       }
     server.arguments =
       command.dropFirst() + [
-        path, cache.rawValue, threshold, storage.memoryBudget.map { String($0) } ?? "default", transport.rawValue,
-      ]
+        path, cache.rawValue, threshold, transport.rawValue,
+      ] + [storage.memoryBudget, storage.sizeLimit, storage.spillCapacity].map { $0.map { String($0) } ?? "default" }
     let (input, output) = (Pipe(), Pipe())
     server.standardInput = input
     server.standardOutput = output

@@ -1,0 +1,69 @@
+import SpoolStorage
+import SystemPackage
+import TestSupport
+import Testing
+
+/// What is said of space before a write is what the write then finds.
+@Suite struct SpaceTests {
+  static let limits: [@Sendable () throws -> SpoolStore] = [
+    { try makeStore(limit: 100 * 4096) },
+    { try makeStore(threshold: .bytes(0), limit: 100 * 4096) },
+    { try makeStore(threshold: .bytes(60_000), capacity: 90 * 4096) },
+    { try makeStore(threshold: .unlimited, budget: 600_000, capacity: 0) },
+    { try makeStore(threshold: .unlimited, budget: 600_000, capacity: 0, limit: 80 * 4096) },
+    { try makeStore(threshold: .bytes(1 << 20), budget: 200_000, capacity: 40 * 4096) },
+  ]
+
+  @Test(arguments: limits.indices.map { $0 }) func aWriteFindsWhatWasSaid(limit: Int) throws {
+    var random = SeededGenerator(seed: SeededGenerator.testSeed(limit))
+    let store = try Self.limits[limit]()
+    let files = (0..<4).map { _ in FileContent(store: store) }
+    var (admitted, refused) = (0, 0)
+    for step in 0..<2000 {
+      let file = files.randomElement(using: &random)!
+      let offset = Int64.random(in: 0..<300_000, using: &random)
+      let count = Int.random(in: 1...(1 << Int.random(in: 1...16, using: &random)), using: &random)
+      let range = offset..<offset + Int64(count)
+      let hasRoom = store.hasRoom(for: file.demand(of: [range], upTo: range.upperBound), beside: ReservedSpace())
+      do {
+        try file.write(pattern(count), at: offset)
+        admitted += 1
+        // Others may be moved to make room, of which nothing is said.
+        #expect(hasRoom || limit == 5, "step \(step): \(range) fits although there was no room")
+      } catch Errno.noSpace {
+        refused += 1
+        #expect(!hasRoom, "step \(step): \(range) does not fit although there was room")
+      }
+      if refused % 40 == 39 { try file.resize(to: Int64.random(in: 0..<100_000, using: &random)) }
+    }
+    #expect(admitted > 100 && refused > 100)
+  }
+
+  @Test func whatIsReservedIsNotThere() throws {
+    let store = try makeStore(limit: 10 * 4096)
+    let file = FileContent(store: store)
+    try file.write(pattern(4 * 4096), at: 0)
+    let demand = file.demand(of: [0..<5 * 4096], upTo: 5 * 4096)
+    #expect(demand.pages == 1)
+    #expect(store.hasRoom(for: demand, beside: ReservedSpace(pages: 5)))
+    #expect(!store.hasRoom(for: demand, beside: ReservedSpace(pages: 6)))
+    let overwrite = file.demand(of: [0..<4 * 4096], upTo: 4 * 4096)
+    #expect(store.hasRoom(for: overwrite, beside: ReservedSpace(pages: 100)))
+  }
+
+  @Test func spaceIsShortByWhateverEndsFirst() throws {
+    let margin: Int64 = 1 << 20
+    #expect(try makeStore(limit: 1 << 19).isShort(of: margin))
+    #expect(try !makeStore(limit: 1 << 21).isShort(of: margin))
+    #expect(try makeStore(threshold: .unlimited, budget: 1 << 19, capacity: 0).isShort(of: margin))
+    #expect(try !makeStore(threshold: .unlimited, budget: 1 << 21, capacity: 0).isShort(of: margin))
+    #expect(try makeStore(budget: 1 << 21, capacity: 1 << 19).isShort(of: margin))
+    #expect(try !makeStore(threshold: .bytes(1 << 10), budget: 1 << 19).isShort(of: margin), "memory is no limit")
+    let store = try makeStore(limit: 1 << 21)
+    let file = FileContent(store: store)
+    try file.allocate(offset: 0, count: 3 << 19, keepingSize: false)
+    #expect(store.isShort(of: margin))
+    try file.resize(to: 0)
+    #expect(!store.isShort(of: margin))
+  }
+}
