@@ -138,7 +138,7 @@ extension FileSystem {
         if try !target.directoryLocked().isEmpty { throw .directoryNotEmpty }
       }
     }
-    let birthplace = Birthplace(group: move.parent.group, mode: move.parent.mode, creator: creator)
+    let birthplace = Birthplace(group: move.parent.group, mode: move.parent.mode, creator: creator, time: .now)
     return try makeInode(.characterDevice, mode: 0, in: birthplace, payload: .special(device: 0), by: caller)
   }
 
