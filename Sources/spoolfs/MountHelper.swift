@@ -16,8 +16,8 @@ enum MountHelper {
     arguments: ArraySlice<UnsafePointer<CChar>>, isPrivileged: Bool
   ) -> [UnsafePointer<CChar>] {
     var result = [literal("spoolfs"), literal("mount")]
-    // mount(8) leaves its own defaults out of the list, `suid` and `dev` among them: what the list does not deny is allowed.
-    // Other users than root get neither.
+    // mount(8) leaves its own defaults out of the list, `suid` and `dev` among them: what the list does not deny is
+    // allowed. Other users than root get neither.
     if isPrivileged { result += [literal("-o"), literal("suid,dev")] }
     var operands: [UnsafePointer<CChar>] = []
     var rest = arguments

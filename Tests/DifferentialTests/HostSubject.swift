@@ -9,24 +9,20 @@ final class HostSubject: Subject {
   private var listings: [Int: HostListing] = [:]
   private let syncsBeforeSnapshot: Bool
   private let comparesBlocks: Bool
-  private let comparesLockingBit: Bool
   private let stampOrder: StampOrder?
   private let timesInTree: ((String) -> [Int64]?)?
   private var steps = 0
 
   /// - Parameters:
   ///   - syncsBeforeSnapshot: whether the kernel may hold data that the subject has not seen yet.
-  ///   - comparesLockingBit: whether set-group without group execute counts. For a FUSE filesystem the kernel leaves it
-  ///     where it takes it away elsewhere.
   ///   - stampOrder: what tells stamps that are too early, here and in other directories.
   ///   - timesInTree: modification and change time of a path as they are where nobody caches them.
   init(
-    _ root: String, syncsBeforeSnapshot: Bool = false, comparesBlocks: Bool = true, comparesLockingBit: Bool = true,
+    _ root: String, syncsBeforeSnapshot: Bool = false, comparesBlocks: Bool = true,
     stampOrder: StampOrder? = nil, timesInTree: ((String) -> [Int64]?)? = nil
   ) {
     self.stampOrder = stampOrder
     self.timesInTree = timesInTree
-    self.comparesLockingBit = comparesLockingBit
     self.root = Int32(host_open(root, O_RDONLY | O_DIRECTORY, 0))
     precondition(self.root >= 0, "cannot open \(root)")
     self.syncsBeforeSnapshot = syncsBeforeSnapshot
@@ -52,7 +48,7 @@ final class HostSubject: Subject {
     // Not each time: to look may change what the kernel knows.
     steps += 1
     let outcome = stampOrder != nil && steps % 4 == 0 ? performWatchingStamps(operation) : performEntered(operation)
-    if !listings.isEmpty {
+    if operation.changesNames, !listings.isEmpty {
       host_become(0, 0)
       for listing in listings.values { listing.look() }
     }

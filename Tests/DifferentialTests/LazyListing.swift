@@ -4,8 +4,8 @@ import SystemPackage
 
 @testable import SpoolFS
 
-/// What a listing owes whoever reads it while names change: each name that stays, once. Of what comes and goes it may tell or
-/// not.
+/// What a listing owes whoever reads it while names change: each name that stays, once. Of what comes and goes it may tell
+/// or not.
 struct ListingPromise {
   /// More entries than a listing in a script can have, unless it meets what was made meanwhile.
   static let maximumEntries = 10_000

@@ -36,15 +36,14 @@ struct MountComparisonTests {
       let isWriteback = options.cache == .writeback
       let order = StampOrder()
       let subject = HostSubject(
-        path, syncsBeforeSnapshot: isWriteback, comparesBlocks: !isWriteback, comparesLockingBit: false,
-        stampOrder: order
+        path, syncsBeforeSnapshot: isWriteback, comparesBlocks: !isWriteback, stampOrder: order
       ) { path in
         let found = try? tree.metadata(of: FilePath(path), followingSymbolicLinks: false)
         return found.map { [$0.modified, $0.changed].map { $0.seconds * 1_000_000_000 + Int64($0.nanoseconds) } }
       }
       comparison.run(
         subject,
-        HostSubject(reference.path, comparesBlocks: !isWriteback, comparesLockingBit: false, stampOrder: order))
+        HostSubject(reference.path, comparesBlocks: !isWriteback, stampOrder: order))
     }
     withExtendedLifetime(reference) {}
     try mount.unmount()

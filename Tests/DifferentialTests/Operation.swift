@@ -34,6 +34,16 @@ enum Operation {
   case copy(from: Int, Int64, to: Int, Int64, count: Int)
 }
 
+extension Operation {
+  /// Whether names may come or go with it.
+  var changesNames: Bool {
+    switch self {
+    case .create, .makeDirectory, .makeNode, .makeSymlink, .link, .unlink, .removeDirectory, .rename: true
+    default: false
+    }
+  }
+}
+
 enum OpenMode: CaseIterable {
   case read, write, readWrite, append, truncate
 

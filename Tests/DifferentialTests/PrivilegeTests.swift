@@ -8,7 +8,10 @@ import Testing
 /// When set-user and set-group bits go: every change of a file, by everybody, on a mount of ours and on a tmpfs.
 @Suite("Set-user and set-group bits go where they go on tmpfs", .serialized, .enabled(if: geteuid() == 0, "takes root"))
 struct PrivilegeTests {
-  @Test(arguments: MountOptions.Cache.allCases) func everyChangeByEverybody(cache: MountOptions.Cache) throws {
+  /// Runs `body` with a mount of ours and a tmpfs, and expects that it finds no differences.
+  private func compare(
+    _ cache: MountOptions.Cache, _ body: (_ tree: FileSystem, _ path: String, _ reference: String) throws -> [String]
+  ) throws {
     let reference = try ReferenceTmpfs()
     var template = Array("/tmp/spoolfs-compared-XXXXXX".utf8CString)
     let path = try #require(mkdtemp(&template).map { String(cString: $0) })
@@ -16,13 +19,54 @@ struct PrivilegeTests {
     let tree = try FileSystem(FileSystem.Configuration(rootMode: FilePermissions(rawValue: 0o755)))
     let mount = try tree.mount(at: FilePath(path), options: MountOptions(cache: cache, allowOther: true, flags: []))
     defer { try? mount.unmount(lazily: true) }
+    let differences = try body(tree, path, reference.path)
+    withExtendedLifetime(reference) {}
+    try mount.unmount()
+    #expect(differences.isEmpty, "\(differences.count): \(differences.prefix(60).joined(separator: "\n"))")
+  }
+
+  @Test(arguments: MountOptions.Cache.allCases) func everyChangeByEverybody(cache: MountOptions.Cache) throws {
+    try compare(cache) { tree, path, reference in try changes(in: path, tree, besides: reference) }
+  }
+
+  /// By another process: one that sets up a mapping must not serve the mount.
+  @Test(arguments: MountOptions.Cache.allCases) func storesToAMapping(cache: MountOptions.Cache) throws {
+    let program = """
+      import mmap, os, sys
+      file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+      os.write(file, b"x" * 8192); os.fchown(file, 1000, 1000); os.fchmod(file, int(sys.argv[2], 8))
+      os.setgroups([]); os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[3]))
+      with mmap.mmap(file, 0) as map:
+        map[5] = 7
+        map.flush()
+      """
+    try compare(cache) { _, path, reference in
+      var differences: [String] = []
+      for mode in ["6777", "2666", "4676"] {
+        for user in [0, 1000, 1002] {
+          let modes = [path, reference].map { directory in
+            let file = directory + "/file"
+            let status = system("python3 -c '\(program)' \(file) \(mode) \(user)")
+            var found = host_stat()
+            _ = host_stat(file, &found)
+            _ = host_unlink(file)
+            return "\(status) \(String(found.mode, radix: 8))"
+          }
+          if modes[0] != modes[1] { differences.append("\(mode) by \(user): \(modes[0]), tmpfs \(modes[1])") }
+        }
+      }
+      return differences
+    }
+  }
+
+  private func changes(in path: String, _ tree: FileSystem, besides reference: String) throws -> [String] {
     var differences: [String] = []
     try onThread {
       for change in Change.allCases {
         for caller in PrivilegedFile.callers {
           for mode in PrivilegedFile.modes {
             let file = PrivilegedFile(change: change, caller: caller, mode: mode)
-            let expected = file.outcome(in: reference.path)
+            let expected = file.outcome(in: reference)
             let got = file.outcome(in: path, tree)
             if got != expected {
               differences.append("\(change) of \(String(mode, radix: 8)) by \(caller.name): \(got), tmpfs \(expected)")
@@ -31,9 +75,7 @@ struct PrivilegeTests {
         }
       }
     }
-    withExtendedLifetime(reference) {}
-    try mount.unmount()
-    #expect(differences.isEmpty, "\(differences.count): \(differences.prefix(60).joined(separator: "\n"))")
+    return differences
   }
 }
 

@@ -46,7 +46,7 @@ final class TreeSubject: Subject {
 
   func perform(_ operation: Operation) -> Outcome {
     let outcome = performOnNames(operation)
-    for listing in listings.values { listing.look() }
+    if operation.changesNames { for listing in listings.values { listing.look() } }
     return outcome
   }
 

@@ -9,7 +9,7 @@ import Testing
 /// Directories that are read piece by piece while names come and go in them.
 extension MountSuites {
   @Suite(.serialized, .kernelRing) struct ListingTests {
-    private static let count = 300
+    private static let count = 120
     /// One entry at a time, a few, and what readdir(3) takes.
     private static let bufferSizes = [40, 280, 32_768]
 
@@ -100,8 +100,8 @@ extension MountSuites {
       }
     }
 
-    /// What the test asks for is what tmpfs does. Only after seekdir(3), and once a name was renamed over another, Linux 6.18's
-    /// may list names again.
+    /// What the test asks for is what tmpfs does. Only after seekdir(3), and once a name was renamed over another, that of
+    /// Linux 6.18 may list names again.
     @Test(.enabled(if: geteuid() == 0, "mounting a tmpfs takes root"))
     func whatStaysIsListedOnceOnTmpfs() async throws {
       let seed = SeededGenerator.testSeed()

@@ -34,7 +34,7 @@ import Testing
     }
   }
 
-  /// Where it may not be copied, a user who may not give it to the group is told.
+  /// The file keeps group and permissions, and needs no copy where its owner may give it to the group.
   @Test func withoutCopyingAFailureChangesNothing() throws {
     let sandbox = try Sandbox()
     let target = try Sandbox()
@@ -81,7 +81,8 @@ import Testing
     try body(links.path)
   }
 
-  /// u::rwx, u:7:rwx, g::r-x, m::rwx, o::--- as acl(5) has it in the kernel: a version, then tag, permissions and id of each.
+  /// u::rwx, u:7:rwx, g::r-x, m::rwx, o::--- as acl(5) has it in the kernel: a version, then tag, permissions and id of
+  /// each.
   private static let accessList: [UInt8] =
     [2, 0, 0, 0]
     + [(1, 7, UInt32.max), (2, 7, 7), (4, 5, UInt32.max), (0x10, 7, UInt32.max), (0x20, 0, UInt32.max)]

@@ -40,8 +40,8 @@ extension Session {
       let inode = try request.inode(message.node)
       let wanted = try message.argument(fuse_setattr_in.self)
       var changes = AttributeChanges(wanted)
-      // HANDLE_KILLPRIV_V2: FATTR_KILL_SUIDGID comes with a new size, and what would change the bits alone, a chown(2) to nobody
-      // or a fallocate(2), as a change of nothing. Of a chown(2) the kernel has not checked whether it is allowed. So where
+      // HANDLE_KILLPRIV_V2: FATTR_KILL_SUIDGID comes with a new size. What would change the bits alone, a chown(2) to nobody or
+      // a fallocate(2), comes as a change of nothing. Of a chown(2) the kernel has not checked whether it is allowed. So where
       // the caller does not own the file, the bits go with the FALLOCATE that follows, or the COPY_FILE_RANGE.
       if wanted.fields.isSubset(of: .changed) {
         changes.dropsPrivileges = request.caller.owns(inode)
@@ -49,7 +49,7 @@ extension Session {
       } else {
         changes.dropsPrivileges = changes.mode == nil && wanted.fields.contains(.dropsPrivileges)
       }
-      if movesModificationTime(wanted, of: inode) { changes.modified = .now }
+      if movesModificationTime(wanted) { changes.modified = .now }
       if changes.size != nil || changes.user != nil || changes.group != nil { request.dropCapabilities(of: inode) }
       let takesPrivileges = changes.dropsPrivileges || changes.user != nil || changes.group != nil
       let caller = takesPrivileges ? request.caller(takingPrivilegesFrom: inode) : request.caller
@@ -63,7 +63,7 @@ extension Session {
 
   /// ftruncate(2) and O_TRUNC move the modification time also where the size stays, which truncate(2) does not. Without a
   /// write-back cache the kernel does not say so. O_TRUNC looks like truncate(2) to nothing, which is rare.
-  private func movesModificationTime(_ wanted: fuse_setattr_in, of inode: Inode) -> Bool {
+  private func movesModificationTime(_ wanted: fuse_setattr_in) -> Bool {
     guard wanted.fields.contains(.size), !wanted.fields.contains(.modified) else { return false }
     if negotiation.kernelHoldsData { return false }
     return wanted.hasHandle || wanted.size == 0

@@ -52,7 +52,8 @@ final class Inode: @unchecked Sendable {
   @exclusivity(unchecked) var openCount: UInt32 = 0
   /// Made with O_TMPFILE, so that link(2) may give it a first name.
   @exclusivity(unchecked) var isLinkable = false
-  /// Whether somebody who does not own it is about to change it so that set-user and set-group bits go, as the kernel sees it.
+  /// Whether the kernel has said that somebody who is not the owner is about to change it so that set-user and set-group
+  /// bits go.
   @exclusivity(unchecked) var isLosingPrivileges = false
   /// Whether it has no name, so that it ends with its last user.
   @exclusivity(unchecked) private(set) var isOrphan = false

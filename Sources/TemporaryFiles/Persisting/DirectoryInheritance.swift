@@ -12,8 +12,8 @@ struct DirectoryInheritance: Equatable {
 
   /// - Parameters:
   ///   - directory: opened with O_PATH or for reading.
-  ///   - makeProbe: makes a file in the directory and returns its descriptor. It is asked for one only where there is no other
-  ///     way to know.
+  ///   - makeProbe: makes a file in the directory and returns its descriptor. It is asked for one only where there is no
+  ///     other way to know.
   init(of directory: CInt, _ makeProbe: () throws(Errno) -> CInt) throws(Errno) {
     let status = try Descriptor.status(directory)
     let handsGroupDown = status.st_mode & S_ISGID != 0

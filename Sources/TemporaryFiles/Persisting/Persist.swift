@@ -17,8 +17,8 @@ extension NamedTemporaryFile {
   ///   - replacing: whether a file that is there already is replaced.
   ///   - synchronize: whether the file and its name are on the disk afterwards (`fsync`).
   ///   - permissions: nil leaves those that the file has.
-  ///   - copying: whether it may be copied, to another filesystem or for another group; `crossDevice` or `permissionDenied` is
-  ///     thrown otherwise.
+  ///   - copying: whether it may be copied, to another filesystem or for another group; `crossDevice` or `permissionDenied`
+  ///     is thrown otherwise.
   /// - Throws: `alreadyExists`, `crossDevice`, `notFound`, `noSpace`, `replaced`, `closed` and others; the file is then
   ///   still there, open, and temporary.
   public mutating func persist(
