@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CSpoolSystem.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -115,22 +116,32 @@ static int can_map(size_t size) {
   return 1;
 }
 
-int spool_has_room(size_t size) {
+long long spool_room(void) {
   struct rlimit space, data;
   unsigned long long all, data_bytes;
-  int before = errno, has_room = 1;
-  int is_limited = getrlimit(RLIMIT_AS, &space) == 0 && getrlimit(RLIMIT_DATA, &data) == 0 &&
-                   (space.rlim_cur != RLIM_INFINITY || data.rlim_cur != RLIM_INFINITY);
+  if (getrlimit(RLIMIT_AS, &space) != 0 || getrlimit(RLIMIT_DATA, &data) != 0) return -1;
+  if (space.rlim_cur == RLIM_INFINITY && data.rlim_cur == RLIM_INFINITY) return LLONG_MAX;
+  if (mapped_bytes(&all, &data_bytes) != 0) return -1;
+  unsigned long long room = LLONG_MAX;
+  if (space.rlim_cur != RLIM_INFINITY) room = space.rlim_cur > all ? space.rlim_cur - all : 0;
+  if (data.rlim_cur != RLIM_INFINITY) {
+    unsigned long long left = data.rlim_cur > data_bytes ? data.rlim_cur - data_bytes : 0;
+    if (left < room) room = left;
+  }
+  return room < LLONG_MAX ? (long long)room : LLONG_MAX;
+}
+
+int spool_has_room(size_t size) {
+  int before = errno;
   // Counted rather than tried, where that can be: what is mapped for a trial is missing elsewhere at that moment.
-  if (is_limited && mapped_bytes(&all, &data_bytes) == 0)
-    has_room = (space.rlim_cur == RLIM_INFINITY || all + size <= space.rlim_cur) &&
-               (data.rlim_cur == RLIM_INFINITY || data_bytes + size <= data.rlim_cur);
-  else if (is_limited)
-    has_room = can_map(size);
+  long long room = spool_room();
+  int has_room = room < 0 ? can_map(size) : size <= (unsigned long long)room;
   if (has_room && has_strict_overcommit()) has_room = can_map(size);
   errno = before;
   return has_room;
 }
+
+size_t spool_free_heap(void) { return mallinfo2().fordblks; }
 
 void *spool_map_secret(size_t size, int *is_wiped_on_fork) {
   void *memory = spool_map_memory(size);

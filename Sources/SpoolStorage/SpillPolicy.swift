@@ -15,7 +15,7 @@ public struct SpoolConfiguration: Sendable {
   /// For files that bring no threshold of their own. nil: 64 MiB, but no more than half the memory budget.
   public var threshold: Threshold?
   /// Bytes of memory that all files of the store share. nil: a quarter of the memory that the process may use, which is
-  /// the machine's or a control group's limit.
+  /// the machine's or a control group's limit. It is less where RLIMIT_AS or RLIMIT_DATA leave less.
   public var memoryBudget: Int64?
   /// nil: the directory in `SPOOLFS_SPILL_DIR`, else /var/tmp, else ~/.cache. A process with more privileges than its user
   /// (set-user-ID and the like) looks at /var/tmp alone.
@@ -64,7 +64,8 @@ public struct SpoolConfiguration: Sendable {
     public let encryptsSpill: Bool
   }
 
-  private var resolvedBudget: Int64 { max(0, memoryBudget ?? usableMemory() / 4) }
+  /// A limit of the process's own address space may be closer than the machine's memory.
+  private var resolvedBudget: Int64 { min(max(0, memoryBudget ?? usableMemory() / 4), AddressSpace.budget) }
 
   /// Bytes that all files can have together by these settings; nil where only the disk limits them.
   package var dataLimit: Int64? {

@@ -45,6 +45,15 @@ extension CommandTests {
         limits: [90_000, 160_000])
     }
 
+    /// The tables of a large directory grow by megabytes at a time. What is removed makes room again.
+    @Test func theServerLivesWhereNamesTakeItsAddressSpace() async throws {
+      try await serve(
+        """
+        mkdir d; (cd d; seq 150000 | split -l 1 -a 5); cat .spoolfs/files > /dev/null; rm -r d
+        echo again > f || echo full
+        """, limits: [75_000, 120_000])
+    }
+
     // MARK: Without what is needed
 
     @Test(.enabled(if: getuid() == 0)) func withoutProcEverySubcommandSaysSo() async throws {

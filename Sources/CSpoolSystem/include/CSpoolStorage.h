@@ -93,3 +93,9 @@ int spool_start_thread(void *(*body)(void *), void *argument, size_t stack_size)
 
 // Whether that much more could be mapped: not where RLIMIT_AS, RLIMIT_DATA or strict overcommit would refuse it.
 int spool_has_room(size_t size);
+
+// Bytes that RLIMIT_AS and RLIMIT_DATA leave; LLONG_MAX without such limits, -1 where nobody tells.
+long long spool_room(void);
+
+// Bytes that malloc(3) has and nobody uses.
+size_t spool_free_heap(void);

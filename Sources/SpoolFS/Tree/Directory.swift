@@ -53,6 +53,13 @@ final class Directory {
     return slots[slot].inode
   }
 
+  /// Bytes that the next entry takes beyond its own, as tables have to grow for it; most often 0.
+  @inline(__always)
+  var growth: Int {
+    guard slots.count == slots.capacity || (count + 1) * 4 > index.count * 3 else { return 0 }
+    return 2 * slots.count * MemoryLayout<Slot>.stride + 4 * index.count * MemoryLayout<UInt32>.stride
+  }
+
   /// Adds an entry whose name, that of the key, is not there yet.
   ///
   /// - Complexity: amortised O(1).

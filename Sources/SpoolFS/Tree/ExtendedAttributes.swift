@@ -65,6 +65,7 @@ extension FileSystem {
     _ name: [UInt8], _ value: [UInt8], of inode: Inode, flags: Int32, by caller: Caller
   ) throws(Errno) {
     try checkAttributeName(name, by: caller)
+    try headroom.look()
     try inode.lock.withLock { () throws(Errno) in
       try inode.checkAttributeAccessLocked(name, .write, by: caller)
       let attributes = inode.extendedAttributes ?? ExtendedAttributes()

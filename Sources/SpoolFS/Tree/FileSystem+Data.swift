@@ -26,6 +26,7 @@ extension FileSystem {
       switch inode.payload {
       case .regular(let content?): return content
       case .regular(nil):
+        try headroom.take(inode.id)
         let content = FileContent(store: store)
         inode.payload = .regular(content)
         return content

@@ -9,7 +9,7 @@ extension FileSystem {
   /// - Throws: ENOENT, ENOTDIR, ENAMETOOLONG, EACCES.
   /// - Complexity: O(1).
   func lookup(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) -> Inode {
-    if let status = statusNode(name, in: parent) { return status }
+    if let status = try statusNode(name, in: parent) { return status }
     return try parent.lock.withLock { () throws(Errno) in
       let directory = try parent.directoryLocked()
       try parent.checkAccessLocked(.execute, by: caller)
@@ -220,6 +220,7 @@ extension FileSystem {
       if parent.linkCount == 0 { throw .noSuchFileOrDirectory }
       try parent.checkAccessLocked([.write, .execute], by: caller)
       if parent.linkCount == .max { throw .tooManyLinks }
+      try checkRoomLocked(in: directory)
       let now = Timestamp.now
       let inode = try make(Birthplace(group: parent.group, mode: parent.mode, creator: creator, time: now))
       let fileName = FileName.make(name)
@@ -229,6 +230,15 @@ extension FileSystem {
       parent.touchLocked(now)
       return (inode, true)
     }
+  }
+
+  /// - Throws: ENOSPC where there is no memory for tables that have to grow for one more entry.
+  ///
+  /// Preconditions: the directory's lock is held.
+  @inline(__always)
+  func checkRoomLocked(in directory: Directory) throws(Errno) {
+    let growth = directory.growth
+    if growth > 1 << 20 { try headroom.look(for: growth) }
   }
 
   /// Takes away an entry that is no directory.

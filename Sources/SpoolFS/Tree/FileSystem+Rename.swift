@@ -157,6 +157,7 @@ extension FileSystem {
       if movesDirectory { move.newParent.linkCount -= 1 }
     } else {
       if movesDirectory, move.newParent.linkCount == .max { throw .tooManyLinks }
+      try checkRoomLocked(in: move.newDirectory)
       move.newDirectory.insert(.make(move.newName.bytes), move.newName, move.source)
     }
     if let whiteout {

@@ -9,28 +9,37 @@ extension FileSystem {
   private static let statusName: StaticString = ".spoolfs"
   private static let statsName: StaticString = "stats"
   private static let filesName: StaticString = "files"
+  /// Of the listing while it is made, more than most take.
+  private static let bytesPerLine = 1024
 
   func isStatusDirectory(_ name: UnsafeRawBufferPointer, in parent: Inode) -> Bool {
     parent === root && name.count == Self.statusName.utf8CodeUnitCount && name.equals(Self.statusName)
   }
 
   /// The status directory or a new snapshot, where `name` is one of theirs.
-  func statusNode(_ name: UnsafeRawBufferPointer, in parent: Inode) -> Inode? {
+  ///
+  /// - Throws: ENOMEM where there is no memory for the text.
+  func statusNode(_ name: UnsafeRawBufferPointer, in parent: Inode) throws(Errno) -> Inode? {
     if isStatusDirectory(name, in: parent) { return statusDirectory }
     guard parent === statusDirectory else { return nil }
     if name.equals(Self.statsName) {
       return makeSnapshot(Array((statistics().json + "\n").utf8), number: Self.statsNumber)
     }
-    if name.equals(Self.filesName) { return makeSnapshot(fileListing(), number: Self.filesNumber) }
+    if name.equals(Self.filesName) {
+      guard AddressSpace.hasRoom(for: quota.count * Self.bytesPerLine) else { throw .noMemory }
+      return makeSnapshot(fileListing(), number: Self.filesNumber)
+    }
     return nil
   }
 
-  func enumerateStatus(after cookie: UInt64, _ body: (UnsafeRawBufferPointer, Inode, UInt64) -> Bool) {
+  func enumerateStatus(
+    after cookie: UInt64, _ body: (UnsafeRawBufferPointer, Inode, UInt64) -> Bool
+  ) throws(Errno) {
     let start = cookie < Directory.firstCookie ? .max : cookie
     for (number, name) in [Self.statsName, Self.filesName].enumerated().reversed() {
       let own = Directory.firstCookie + UInt64(number)
       let bytes = Self.bytes(of: name)
-      if own < start, let inode = statusNode(bytes, in: statusDirectory), !body(bytes, inode, own) { return }
+      if own < start, let inode = try statusNode(bytes, in: statusDirectory), !body(bytes, inode, own) { return }
     }
   }
 

@@ -75,6 +75,7 @@ public final class FileSystem: Sendable {
   let root: Inode
   let table = InodeTable()
   let quota: InodeQuota
+  let headroom = Headroom()
   let commands = CommandNames()
   /// The hidden directory with the status files, reached by name only.
   let statusDirectory: Inode
@@ -175,10 +176,12 @@ public final class FileSystem: Sendable {
 
   /// A new inode, in no directory yet.
   ///
-  /// - Throws: ENOSPC at the inode limit.
+  /// - Throws: ENOSPC at the inode limit, or where memory is short.
   func makeInode(
     _ kind: FileKind, mode: UInt32, in parent: Birthplace, payload: Inode.Payload, by caller: Caller
   ) throws(Errno) -> Inode {
+    let id = nextID.wrappingAdd(1, ordering: .relaxed).oldValue
+    try headroom.take(id)
     try quota.reserve()
     var mode = mode
     var group = caller.group
@@ -192,7 +195,7 @@ public final class FileSystem: Sendable {
       }
     }
     return Inode(
-      id: nextID.wrappingAdd(1, ordering: .relaxed).oldValue, kind: kind, mode: mode, user: caller.user, group: group,
+      id: id, kind: kind, mode: mode, user: caller.user, group: group,
       payload: payload, creator: parent.creator, quota: quota, at: parent.time)
   }
 

@@ -47,15 +47,3 @@ private func runThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRaw
   SystemThread.run(argument!)
   return nil
 }
-
-/// Memory of this process beyond what files hold: for threads, tables, and everything whose refusal would end the process.
-package enum AddressSpace {
-  /// Bytes that files leave to others.
-  static let reserve = 16 << 20
-
-  /// Whether that many bytes more can be mapped, and some are left for others then.
-  package static func hasRoom(for size: Int) -> Bool {
-    let (all, overflows) = size.addingReportingOverflow(reserve)
-    return !overflows && size >= 0 && spool_has_room(all) != 0
-  }
-}
