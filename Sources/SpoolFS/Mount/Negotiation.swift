@@ -57,8 +57,8 @@ struct Negotiation {
   }
 
   // Not wanted, on purpose:
-  // - ASYNC_DIO with a page cache: after an asynchronous direct write the kernel drops no pages that were read while it was under
-  //   way, so that buffered reads find old bytes for ever;
+  // - ASYNC_DIO with a page cache: after an asynchronous direct write the kernel drops no pages that were read while it was
+  //   under way, so that buffered reads find old bytes for ever;
   // - ATOMIC_O_TRUNC (1 << 3): with ENOSYS to OPEN, O_TRUNC would never reach us;
   // - AUTO_INVAL_DATA (1 << 12): the change of mtime by our own writes would drop the page cache;
   // - POSIX_LOCKS, FLOCK_LOCKS: the kernel keeps locks by itself, without requests;
