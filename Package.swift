@@ -73,6 +73,8 @@ let package = Package(
     // What test targets share.
     .target(
       name: "TestSupport", dependencies: [systemPackage], path: "Tests/TestSupport", swiftSettings: settings),
+    // A filesystem that fails when a test says so. Nothing depends on it, since its `main` would be linked to the tests'.
+    .executableTarget(name: "FaultyDiskServer", dependencies: ["CFuse"], path: "Tests/FaultyDiskServer"),
     .testTarget(
       name: "SpoolStorageTests",
       dependencies: ["TestSupport", "CHostCalls", "SpoolStorage", "CSpoolSystem", systemPackage],
@@ -115,7 +117,7 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "CSpoolSystem", "SpoolFS", "spoolfs", systemPackage,
+        "TestSupport", "CSpoolSystem", "SpoolFS", "spoolfs", systemPackage,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Subprocess", package: "swift-subprocess"),
       ],

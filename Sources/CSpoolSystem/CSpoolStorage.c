@@ -36,11 +36,28 @@ void spool_start_writing_back(int file, off_t offset, off_t count) {
   errno = before;
 }
 
-void spool_finish_writing_back(int file, off_t offset, off_t count) {
-  int before = errno;
-  (void)sync_file_range(file, offset, count,
-                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
-  errno = before;
+int spool_finish_writing_back(int file, off_t offset, off_t count) {
+  return sync_file_range(file, offset, count,
+                         SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+#ifndef F2FS_SUPER_MAGIC
+#define F2FS_SUPER_MAGIC 0xF2F52010
+#endif
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
+
+int spool_tells_of_ranges(int file) {
+  struct statfs status;
+  if (fstatfs(file, &status) != 0) return 0;
+  switch ((unsigned long)status.f_type) {
+    case EXT4_SUPER_MAGIC:  // that of ext2 and ext3, too
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC: return 1;
+    default: return 0;
+  }
 }
 
 #ifndef MADV_POPULATE_WRITE

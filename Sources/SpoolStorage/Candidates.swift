@@ -1,4 +1,5 @@
-/// The files that could give memory back by moving to disk: those with chunks, held weakly.
+/// Files that could give memory back, held weakly: those with chunks by moving to disk, or those with copies of what the disk
+/// has not confirmed.
 final class Candidates: Sendable {
   private static let shardCount = 16
   private let shards: [Shard]
@@ -39,6 +40,11 @@ final class Candidates: Sendable {
       if let file { return withExtendedLifetime(file) { file.store } }
     }
     return nil
+  }
+
+  /// All files. References are the caller's, and none is dropped with a lock held.
+  func all() -> [FileContent] {
+    shards.flatMap { shard in shard.lock.withLock { shard.files.values.compactMap(\.file) } }
   }
 
   /// A file that is worth spilling. Weak, so that a file that is deleted meanwhile is gone at once.

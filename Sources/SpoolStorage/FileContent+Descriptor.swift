@@ -19,7 +19,8 @@ extension FileContent {
   /// - limits count what it holds on disk, counted anew with each change made through this object;
   /// - a write that fails may have written a part, as write(2).
   ///
-  /// - Throws: as `rollOver()`; the file is then in memory as before. EOPNOTSUPP if the store encrypts what is on disk.
+  /// - Throws: as `rollOver()`; the file is then in memory as before. What the disk refuses bytes of the file with: it has
+  ///   not been exposed then. EOPNOTSUPP if the store encrypts what is on disk.
   /// - Complexity: O(bytes in memory), and O(1) from the second time on.
   public func exposeDescriptor() throws(Errno) -> CInt {
     // Whoever had it would read and write what is encrypted.
@@ -34,6 +35,7 @@ extension FileContent {
   private func expose() throws(Errno) {
     if spill == nil { try extendOnDisk(Growth(), newSize: size, { _ in }, {}) }
     let spill = spill!
+    if let unconfirmed = spill.unconfirmed { try settle(spill, unconfirmed) }
     // A failed write that could not be taken back may have left more.
     if try spill.status().size != size { try spill.resize(to: size) }
     stateLock.withExclusiveLock {
@@ -42,6 +44,14 @@ extension FileContent {
       residency.store(.exposed, ordering: .releasing)
     }
     recount(spill)
+  }
+
+  /// Makes what is on disk all there is of the file.
+  private func settle(_ spill: SpillFile, _ unconfirmed: UnconfirmedWrites) throws(Errno) {
+    try confirm(spill, unconfirmed, retrying: true)
+    if unconfirmed.hasLost { throw .ioError }
+    guard unconfirmed.hasStaleHoles else { return }
+    try forEachRun(in: 0..<size, written: false) { (run) throws(Errno) in try spill.punchHole(run, size: size) }
   }
 
   /// The spill file if it is exposed. It is never replaced then, so no lock is needed.

@@ -52,9 +52,22 @@ extension FileContent {
       self.clear(range, keepingPages: true)
       self.markAllocated(range, renewing: true)
     } onDisk: { (spill, range, newSize) throws(Errno) in
-      try spill.zero(range, size: newSize)
+      try self.zero(range, of: spill, newSize: newSize)
     } exposed: { (spill, range) throws(Errno) in
       try self.zeroExposed(spill, range, keepingSize: keepingSize)
+    }
+  }
+
+  /// Makes the range of the spill file read as zeros, and takes disk space for it.
+  private func zero(_ range: Range<Int64>, of spill: SpillFile, newSize: Int64) throws(Errno) {
+    guard let unconfirmed = spill.unconfirmed else { return try spill.zero(range, size: newSize) }
+    // Space first: when there is none, nothing has been cleared.
+    try spill.reserve(range)
+    let inner = try clearEdges(of: range, in: spill, unconfirmed)
+    // Pages without data need not be zeros on disk.
+    do throws(Errno) { try spill.clearReserved(inner) } catch {
+      if error != .notSupported { throw error }
+      unconfirmed.hasStaleHoles = true
     }
   }
 
@@ -100,10 +113,21 @@ extension FileContent {
     if let spill {
       // Filesystems refuse ranges past their largest file.
       let part = range.clamped(to: 0..<max(Layout.roundedUpToPage(size), endOfTable()))
-      try spill.punchHole(part, size: size)
+      try punch(part, of: spill)
     }
     let freed = stateLock.withExclusiveLock { clear(range, keepingPages: false) }
     didFree(freed)
+  }
+
+  private func punch(_ range: Range<Int64>, of spill: SpillFile) throws(Errno) {
+    guard let unconfirmed = spill.unconfirmed else { return try spill.punchHole(range, size: size) }
+    if range.isEmpty { return }
+    let inner = try clearEdges(of: range, in: spill, unconfirmed)
+    // A page without data is a hole, whatever the disk has there.
+    do throws(Errno) { try spill.free(inner) } catch {
+      if error != .notSupported { throw error }
+      unconfirmed.hasStaleHoles = true
+    }
   }
 
   /// The first offset at or after `offset` in a page that holds data. Pages that were only allocated hold none, as on
@@ -156,8 +180,10 @@ extension FileContent {
   private func cut(to newSize: Int64) throws(Errno) {
     stampUse()
     if spill != nil, newSize == 0 { return startAnew() }
+    if let spill, let unconfirmed = spill.unconfirmed { try prepareCut(at: newSize, spill, unconfirmed) }
     try spill?.resize(to: newSize)
     let freed = stateLock.withExclusiveLock {
+      if let unconfirmed = spill?.unconfirmed { cutCopies(to: newSize, unconfirmed) }
       var freed = clear(newSize..<Layout.largestFile, keepingPages: false)
       freed.memory += shrinkHead(to: Int(min(newSize, Int64(Layout.chunk))))
       currentSize.store(newSize, ordering: .releasing)
@@ -168,6 +194,7 @@ extension FileContent {
 
   /// Empties a file on disk: it is in memory again.
   private func startAnew() {
+    if let unconfirmed = spill?.unconfirmed { unregister(unconfirmed) }
     let (dropped, pages) = stateLock.withExclusiveLock {
       let dropped = spill
       spill = nil
@@ -212,6 +239,7 @@ extension FileContent {
   @discardableResult
   func clear(_ range: Range<Int64>, keepingPages: Bool) -> Freed {
     var freed = Freed()
+    spill?.unconfirmed?.drop(range)
     let chunks = Layout.chunks(of: range)
     var next = table.next(from: chunks.lowerBound)
     while let index = next, index < chunks.upperBound {
@@ -277,6 +305,8 @@ extension FileContent {
       let touched = PageSet(touchedBy: bytes)
       var again = touched.intersection(chunk.allocated).subtracting(chunk.written)
       if renewing { again = again.subtracting(PageSet(coveredBy: bytes)) }
+      // The disk may have other bytes than zeros there.
+      if spill?.unconfirmed?.hasStaleHoles == true { again = PageSet() }
       zero(again, of: chunk, in: 0..<Layout.chunk)
       chunk.allocated = chunk.allocated.union(touched)
       chunk.written = chunk.written.union(again)

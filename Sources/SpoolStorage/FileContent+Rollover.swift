@@ -75,7 +75,7 @@ extension FileContent {
     let target: SpillFile
     do throws(Errno) {
       if let spill { target = spill } else { target = try makeCopyOnDisk() }
-      try onDisk(target)
+      try run(onDisk, on: target, isMoving)
     } catch {
       store.disk.release(pages)
       if isMoving {
@@ -93,11 +93,24 @@ extension FileContent {
     if isMoving { didMoveToDisk() }
   }
 
+  private func run(
+    _ onDisk: (SpillFile) throws(Errno) -> Void, on target: SpillFile, _ isMoving: Bool
+  ) throws(Errno) {
+    do throws(Errno) {
+      try onDisk(target)
+    } catch {
+      // The store's thread must not come to a file in memory.
+      if isMoving, let unconfirmed = target.unconfirmed { unregister(unconfirmed) }
+      throw error
+    }
+  }
+
+  /// The copy is complete when this returns: the disk has confirmed it.
+  ///
   /// Preconditions: in memory, `writerLock` held; readers may be at work.
   private func makeCopyOnDisk() throws(Errno) -> SpillFile {
     let directory = if let directory { directory } else { try store.spillTarget.open() }
-    let copy = try directory.makeFile(
-      encryptedWith: store.spillKey, isCachedAbove: store.isCachedAbove.load(ordering: .relaxed))
+    let copy = try directory.makeFile(for: store)
     let size = size
     var end: Int64 = 0
     var gatherer = SpillGatherer(copy)
@@ -109,6 +122,14 @@ extension FileContent {
     try gatherer.flush()
     // Most files end with data, and are as long as they have to be.
     if end < size { try copy.resize(to: size) }
+    if copy.unconfirmed != nil, end > 0 {
+      do throws(Errno) {
+        try copy.finishWriting(0..<0)
+      } catch {
+        store.didRefuse(self, error)
+        throw error
+      }
+    }
     return copy
   }
 
@@ -134,7 +155,9 @@ extension FileContent {
     let reserved = chunk.allocated.subtracting(chunk.written)
     var page = 0
     while page < Layout.pagesPerChunk, let run = reserved.run(from: page) {
-      try spill.reserve(start + Int64(run.lowerBound * Layout.page)..<start + Int64(run.upperBound * Layout.page))
+      let range = start + Int64(run.lowerBound * Layout.page)..<start + Int64(run.upperBound * Layout.page)
+      // Where the filesystem cannot, space is taken by the writes themselves.
+      do throws(Errno) { try spill.reserve(range) } catch { if error != .notSupported { throw error } }
       page = run.upperBound
     }
   }
@@ -175,6 +198,7 @@ extension FileContent {
   ///
   /// Preconditions: `writerLock` held.
   func write(_ bytes: UnsafeRawBufferPointer, over range: Range<Int64>, to spill: SpillFile) throws(Errno) {
+    if let unconfirmed = spill.unconfirmed { return try write(bytes, over: range, to: spill, unconfirmed) }
     do throws(Errno) {
       try forEachRun(in: range, written: false) { (run) throws(Errno) in
         try spill.write(part(run, of: bytes, over: range), at: run.lowerBound)
@@ -199,8 +223,10 @@ extension FileContent {
   /// that failed once fails again, and the write's error is reported.
   func restoreHoles(in range: Range<Int64>, of spill: SpillFile) {
     if range.upperBound > size { try? spill.resize(to: size) }
-    try? forEachRun(in: range.clamped(to: 0..<size), written: false) { (run) throws(Errno) in
-      try spill.punchHole(run, size: size)
+    let end = Layout.roundedUpToPage(min(range.upperBound, size))
+    let first = min(end, range.lowerBound & ~Int64(Layout.page - 1))
+    try? forEachRun(in: first..<end, written: false) { (run) throws(Errno) in
+      do throws(Errno) { try spill.free(run) } catch { spill.unconfirmed?.hasStaleHoles = true }
     }
     try? table.forEach(in: range) { (index, chunk, _) throws(Errno) in
       try reserveUnwrittenPages(of: chunk, at: index << Layout.chunkShift, in: spill)

@@ -68,6 +68,7 @@ public final class FileContent: @unchecked Sendable {
 
   deinit {
     if isCandidate { store.candidates.remove(ObjectIdentifier(self)) }
+    if let unconfirmed = spill?.unconfirmed { unregister(unconfirmed) }
     release(table[0])
     if !table.isSmall { releaseTail() }
     store.memory.release(heldMemory.load(ordering: .relaxed))
@@ -114,14 +115,18 @@ public final class FileContent: @unchecked Sendable {
   public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
     guard offset >= 0 else { throw .invalidArgument }
     stampUse()
-    let (file, count) = stateLock.withSharedLock { () -> (SpillFile?, Int) in
-      if let spill { return (spill, readableCount(buffer.count, at: offset)) }
-      return (nil, readMemory(into: buffer, at: offset))
+    while true {
+      let (file, count) = stateLock.withSharedLock { () -> (SpillFile?, Int) in
+        if let spill { return (spill, readableCount(buffer.count, at: offset)) }
+        return (nil, readMemory(into: buffer, at: offset))
+      }
+      // The reference keeps the file while others truncate or replace it.
+      guard let file else { return count }
+      if isExposed { return try readExposed(file, into: buffer, at: offset) }
+      let wanted = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+      guard let unconfirmed = file.unconfirmed else { return try file.read(into: wanted, at: offset) }
+      if let count = try readSpilled(file, unconfirmed, into: wanted, at: offset) { return count }
     }
-    // The reference keeps the file while others truncate or replace it.
-    guard let file else { return count }
-    if isExposed { return try readExposed(file, into: buffer, at: offset) }
-    return try file.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]), at: offset)
   }
 
   /// Bytes from `offset` to the end of the file, `count` at most.

@@ -72,7 +72,11 @@ struct Quota: Sendable {
 
   /// Takes `amount` if that stays within the limit. Nothing is taken otherwise.
   @inline(__always)
-  func reserve(_ amount: Int64) -> Bool {
+  func reserve(_ amount: Int64) -> Bool { reserve(amount, within: limit) }
+
+  /// Takes `amount` if that stays within a limit of the caller's. Nothing is taken otherwise.
+  @inline(__always)
+  func reserve(_ amount: Int64, within limit: Int64) -> Bool {
     if amount == 0 { return true }
     var seen = used
     while true {

@@ -9,6 +9,8 @@ package final class SpillDirectory: Sendable {
   let path: FilePath
   /// Whether its files are memory (a tmpfs), so that spilling gains nothing.
   package let isMemoryBacked: Bool
+  /// Whether the filesystem tells of a range of a file what came of writing it.
+  private let tellsOfRanges: Bool
   private let directory: Int32
   private let makesUnnamedFiles: Bool
   private let freeBytesLock = Lock()
@@ -28,6 +30,7 @@ package final class SpillDirectory: Sendable {
       let isMemoryBacked = try retryingInterrupts { spool_is_memory_backed(directory) }
       self.path = path
       self.directory = directory
+      tellsOfRanges = Self.tellsOfRanges(directory)
       self.makesUnnamedFiles = makesUnnamedFiles
       self.isMemoryBacked = isMemoryBacked == 1
     } catch {
@@ -41,8 +44,26 @@ package final class SpillDirectory: Sendable {
   /// A new empty file without a name. A directory that has been removed and made anew is used again.
   ///
   /// - Throws: EMFILE, ENFILE, ENOSPC, ENOENT when the directory has been removed, and others of open(2).
-  func makeFile(encryptedWith key: SpillKey?, isCachedAbove: Bool) throws(Errno) -> SpillFile {
-    SpillFile(owning: try openFile(), encryptedWith: key, isCachedAbove: isCachedAbove && !isMemoryBacked)
+  func makeFile(for store: SpoolStore) throws(Errno) -> SpillFile {
+    SpillFile(
+      owning: try openFile(), encryptedWith: store.spillKey,
+      isCachedAbove: store.isCachedAbove.load(ordering: .relaxed) && !isMemoryBacked,
+      unconfirmed: isMemoryBacked ? nil : UnconfirmedWrites(store: store), tellsOfRanges: tellsOfRanges)
+  }
+
+  private static func tellsOfRanges(_ directory: Int32) -> Bool {
+    guard spool_tells_of_ranges(directory) != 0 else { return false }
+    var status = stat()
+    guard fstat(directory, &status) == 0 else { return false }
+    // ext2 has no journal that would fail with the blocks that say where the bytes are. It tells of them only by fsync(2).
+    let device = "\(spool_device_major(status.st_dev)):\(spool_device_minor(status.st_dev))"
+    for line in (contentsOfSystemFile("/proc/self/mountinfo") ?? "").split(separator: "\n") {
+      let fields = line.split(separator: " ")
+      if fields.count > 2, fields[2] == device, let dash = fields.firstIndex(of: "-"), dash + 1 < fields.count {
+        return fields[dash + 1] != "ext2"
+      }
+    }
+    return true
   }
 
   private func openFile() throws(Errno) -> Int32 {

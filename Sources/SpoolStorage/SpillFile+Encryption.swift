@@ -31,14 +31,17 @@ extension SpillFile {
     return done
   }
 
-  func writeEncrypted(_ seals: PageSeals, _ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
+  /// - Parameter end: the file becomes at least as long as that, and does not by what follows.
+  func writeEncrypted(
+    _ seals: PageSeals, _ bytes: UnsafeRawBufferPointer, at offset: Int64, end: Int64
+  ) throws(Errno) {
     let cipher = try seals.key.cipher()
     let scratch = seals.key.scratch.take()
     defer { seals.key.scratch.putBack(scratch) }
     for slice in ChunkSlices(offset: offset, count: bytes.count) {
       let batch = EncryptedBatch(seals: seals, cipher: cipher, scratch: scratch, range: slice.range)
-      let end = slice.position + slice.bytes.count
-      try write(UnsafeRawBufferPointer(rebasing: bytes[slice.position..<end]), batch)
+      let sliceEnd = slice.position + slice.bytes.count
+      try write(UnsafeRawBufferPointer(rebasing: bytes[slice.position..<sliceEnd]), batch, end: end)
     }
   }
 
@@ -66,7 +69,7 @@ extension SpillFile {
     return try readDisk(into: buffer, at: pages.lowerBound << Layout.pageShift) == buffer.count
   }
 
-  private func write(_ bytes: UnsafeRawBufferPointer, _ batch: EncryptedBatch) throws(Errno) {
+  private func write(_ bytes: UnsafeRawBufferPointer, _ batch: EncryptedBatch, end: Int64) throws(Errno) {
     _ = batch.copySeals()
     for page in batch.pages {
       let part = Layout.bytes(ofPage: page).clamped(to: batch.range)
@@ -79,7 +82,7 @@ extension SpillFile {
         try batch.seal(batch.scratch.plain, as: page)
       }
     }
-    try batch.seals.diskLock.withExclusiveLock { () throws(Errno) in try store(batch) }
+    try batch.seals.diskLock.withExclusiveLock { () throws(Errno) in try store(batch, end: end) }
   }
 
   /// Fills the scratch page with what the page reads as.
@@ -97,7 +100,7 @@ extension SpillFile {
   /// Writes the encrypted pages, and their seals as far as that came.
   ///
   /// Preconditions: `diskLock` held exclusively.
-  private func store(_ batch: EncryptedBatch) throws(Errno) {
+  private func store(_ batch: EncryptedBatch, end: Int64) throws(Errno) {
     let start = batch.pages.lowerBound << Layout.pageShift
     let bytes = UnsafeRawBufferPointer(
       start: batch.scratch.ciphertext, count: batch.pages.count * Layout.page)
@@ -106,7 +109,7 @@ extension SpillFile {
       let pages = batch.pages.prefix(done / Layout.page)
       batch.seals.set(
         pages.startIndex..<pages.endIndex, to: batch.scratch.seals,
-        end: min(batch.range.upperBound, start + Int64(done)))
+        end: min(end, batch.range.upperBound, start + Int64(done)))
     }
     while done < bytes.count { try writeDisk(bytes, at: start, done: &done) }
   }
@@ -155,7 +158,7 @@ extension SpillFile {
     if Int(part.upperBound - start) >= length {
       seals.cut(page, to: Int(part.lowerBound - start))
     } else {
-      try writeEncrypted(seals, Self.zeros(part.count), at: part.lowerBound)
+      try writeEncrypted(seals, Self.zeros(part.count), at: part.lowerBound, end: part.upperBound)
     }
   }
 }

@@ -22,13 +22,10 @@ extension SpillFile {
 
   /// Takes disk space for the range and makes the file at least as long as that, at once: others may be growing it. The
   /// corresponding C function is `fallocate`.
+  ///
+  /// - Throws: EOPNOTSUPP where the filesystem cannot; ENOSPC and others.
   func extend(over range: Range<Int64>) throws(Errno) {
-    do throws(Errno) {
-      try retryingInterrupts { spool_fallocate(file, 0, off_t(range.lowerBound), off_t(range.count)) }
-    } catch {
-      if error != .notSupported { throw error }
-      if try status().size < range.upperBound { try resize(to: range.upperBound) }
-    }
+    try retryingInterrupts { spool_fallocate(file, 0, off_t(range.lowerBound), off_t(range.count)) }
   }
 
   enum Kind {

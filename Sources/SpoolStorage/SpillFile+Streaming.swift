@@ -8,16 +8,17 @@ internal import SystemPackage
 // takes fresh memory for every page, which costs more than the disk.
 //
 // What is written leaves it with RWF_DONTCACHE (Linux 6.14), which starts to write pages to disk at once and drops them
-// when they are there. Where kernel or filesystem do not have it, the same is done by hand, a window behind the writer.
+// when they are there. Where kernel or filesystem do not have it, the same is done by hand, a window behind the writer, where
+// the writer waits for the disk's word (`FileContent+Unconfirmed.swift`).
 // What is read is dropped by hand always: with the flag the kernel drops a folio of 2 MiB, and what it read ahead in it,
 // with the first piece that is read of it, and reads from disk up to half as much again. Of a file in large folios what was
 // read last stays, as much as a window.
 
 extension SpillFile {
   /// Smaller pieces are gathered and kept by the page cache, as programs expect.
-  private static let smallestStreamedPiece = Layout.chunk
+  static let smallestStreamedPiece = Layout.chunk
   /// What waits to be dropped, in bytes: enough for the disk to be busy with what is written meanwhile.
-  private static let window: Int64 = 8 << 20
+  static let window: Int64 = 8 << 20
   /// Bytes of the largest folio, where pages are of 4 KiB.
   private static let largestFolio: Int64 = 2 << 20
 
@@ -34,9 +35,47 @@ extension SpillFile {
         writesUncached.store(false, ordering: .relaxed)
       }
     }
-    let written = try retryingInterrupts { spool_write_parts(file, parts, Int32(partCount), off_t(offset)) }
-    if isStreamed { dropBehind(offset..<offset + Int64(written)) }
-    return written
+    return try retryingInterrupts { spool_write_parts(file, parts, Int32(partCount), off_t(offset)) }
+  }
+
+  /// Whether the kernel brings a piece of that size to disk at once.
+  func isOnItsWay(_ count: Int) -> Bool {
+    isCachedAbove && count >= Self.smallestStreamedPiece && writesUncached.load(ordering: .relaxed)
+  }
+
+  /// Has the kernel start to write the range to disk.
+  func startWriting(_ range: Range<Int64>) {
+    if tellsOfRanges {
+      spool_start_writing_back(file, off_t(range.lowerBound), off_t(range.count))
+    } else {
+      // overlayfs passes this on, and not the other.
+      drop(range)
+    }
+  }
+
+  /// Has the kernel write the range to disk, and waits until it has.
+  ///
+  /// - Throws: what the disk refused anything of the file with since this was last called. Whoever does not know better must
+  ///   take all for refused that has not been waited for.
+  func finishWriting(_ range: Range<Int64>) throws(Errno) {
+    if !tellsOfRanges {
+      try retryingInterrupts { fdatasync(file) }
+      return
+    }
+    try retryingInterrupts { spool_finish_writing_back(file, off_t(range.lowerBound), off_t(range.count)) }
+    // A filesystem whose journal has failed may have lost where the bytes are. It says so when anything is changed.
+    try retryingInterrupts { futimens(file, nil) }
+  }
+
+  /// Drops whole pages that the disk has refused, from the page cache and from the disk, so that writing them again begins
+  /// anew. Where they are only overwritten, ext4 takes them for written, and has zeros there.
+  func forgetRefused(_ ranges: [Range<Int64>]) {
+    do throws(Errno) {
+      for range in ranges { try freeDisk(range) }
+    } catch {
+      // In folios that go beyond the ranges, too.
+      posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)
+    }
   }
 
   /// Reads some of what is on disk. Returns how many bytes, 0 at the end.
@@ -52,24 +91,9 @@ extension SpillFile {
     return count
   }
 
-  /// Has the kernel write what was written now, and drop what it has written by the time the writer is a window further.
-  private func dropBehind(_ written: Range<Int64>) {
-    spool_start_writing_back(file, off_t(written.lowerBound), off_t(written.count))
-    let end = streamEnd.load(ordering: .relaxed)
-    var start = end == written.lowerBound ? streamStart.load(ordering: .relaxed) : written.lowerBound
-    if written.upperBound - start >= 2 * Self.window {
-      let settled = start..<written.upperBound - Self.window
-      spool_finish_writing_back(file, off_t(settled.lowerBound), off_t(settled.count))
-      dropWithFolio(settled)
-      start = settled.upperBound
-    }
-    streamStart.store(start, ordering: .relaxed)
-    streamEnd.store(written.upperBound, ordering: .relaxed)
-  }
-
   /// Drops the range from the page cache, and what the folio at its start holds from before. A folio that goes on after
   /// the range stays.
-  private func dropWithFolio(_ range: Range<Int64>) {
+  func dropWithFolio(_ range: Range<Int64>) {
     drop(range.lowerBound / Self.largestFolio * Self.largestFolio..<range.upperBound)
   }
 
@@ -86,12 +110,17 @@ struct SpillGatherer: ~Copyable {
   private static let largestPartCount = 16
 
   private let target: SpillFile
+  private let isPadded: Bool
   private let parts = UnsafeMutablePointer<iovec>.allocate(capacity: largestPartCount)
   private var partCount = 0
   private var start: Int64 = 0
   private var count = 0
 
-  init(_ target: SpillFile) { self.target = target }
+  /// - Parameter isPadded: whether each part is the beginning of whole pages in memory.
+  init(_ target: SpillFile, isPadded: Bool = false) {
+    self.target = target
+    self.isPadded = isPadded
+  }
 
   deinit { parts.deallocate() }
 
@@ -107,8 +136,14 @@ struct SpillGatherer: ~Copyable {
 
   /// Writes what is left.
   mutating func flush() throws(Errno) {
-    if partCount > 0 { try target.write(UnsafeMutableBufferPointer(start: parts, count: partCount), at: start) }
+    let range = start..<start + Int64(count)
+    let written = UnsafeMutableBufferPointer(start: parts, count: partCount)
     partCount = 0
     count = 0
+    if range.isEmpty { return }
+    try target.write(written, at: range.lowerBound, isPadded: isPadded)
+    if target.unconfirmed != nil, range.count == Self.largestPartCount * Layout.chunk, !target.isOnItsWay(range.count) {
+      target.startWriting(range)
+    }
   }
 }

@@ -16,16 +16,24 @@ final class SpillFile: Sendable {
   let isCachedAbove: Bool
   /// Whether kernel and filesystem may still turn out to have RWF_DONTCACHE.
   let writesUncached = Atomic<Bool>(true)
-  /// Where they do not: what was written in one go and is not dropped from the page cache yet.
-  let streamStart = Atomic<Int64>(0)
-  let streamEnd = Atomic<Int64>(0)
+  /// What has been written and may still be lost; nil where the files are memory, which takes what is written to it.
+  let unconfirmed: UnconfirmedWrites?
+  /// Whether the filesystem tells of ranges what came of writing them. The others are asked for the whole file.
+  let tellsOfRanges: Bool
 
   /// Takes over the descriptor of an empty file.
-  init(owning file: Int32, encryptedWith key: SpillKey? = nil, isCachedAbove: Bool = false) {
+  init(
+    owning file: Int32, encryptedWith key: SpillKey? = nil, isCachedAbove: Bool = false,
+    unconfirmed: UnconfirmedWrites? = nil, tellsOfRanges: Bool = false
+  ) {
     self.file = file
     self.isCachedAbove = isCachedAbove
+    self.unconfirmed = unconfirmed
+    self.tellsOfRanges = tellsOfRanges
     seals = key.map { PageSeals(key: $0) }
   }
+
+  var isEncrypted: Bool { seals != nil }
 
   deinit { close(file) }
 
@@ -52,19 +60,26 @@ final class SpillFile: Sendable {
 
   /// Writes all of `bytes`, or throws with part of them written. The corresponding C function is `pwrite`.
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
-    if let seals { return try writeEncrypted(seals, bytes, at: offset) }
+    if let seals { return try writeEncrypted(seals, bytes, at: offset, end: offset + Int64(bytes.count)) }
     var done = 0
     while done < bytes.count { try writeDisk(bytes, at: offset, done: &done) }
   }
 
   /// Writes all parts, one after the other, or throws with part of them written. The corresponding C function is
   /// `pwritev`.
-  func write(_ parts: UnsafeMutableBufferPointer<iovec>, at offset: Int64) throws(Errno) {
+  ///
+  /// - Parameter isPadded: whether each part goes on to the end of its page in memory, beyond its count.
+  func write(
+    _ parts: UnsafeMutableBufferPointer<iovec>, at offset: Int64, isPadded: Bool = false
+  ) throws(Errno) {
     var position = offset
     if let seals {
       for part in parts {
-        try writeEncrypted(seals, UnsafeRawBufferPointer(start: part.iov_base, count: part.iov_len), at: position)
-        position += Int64(part.iov_len)
+        let end = position + Int64(part.iov_len)
+        let count = isPadded ? Int(Layout.roundedUpToPage(end) - position) : part.iov_len
+        let bytes = UnsafeRawBufferPointer(start: part.iov_base, count: count)
+        try writeEncrypted(seals, bytes, at: position, end: end)
+        position = end
       }
       return
     }
@@ -108,21 +123,19 @@ final class SpillFile: Sendable {
     try retryingInterrupts { ftruncate(file, off_t(size)) }
   }
 
-  /// Takes disk space for the range without changing what it reads as, where the filesystem can. The corresponding C
-  /// function is `fallocate` with FALLOC_FL_KEEP_SIZE.
+  /// Takes disk space for the range without changing what it reads as. The corresponding C function is `fallocate` with
+  /// FALLOC_FL_KEEP_SIZE.
+  ///
+  /// - Throws: EOPNOTSUPP where the filesystem cannot; ENOSPC and others.
   func reserve(_ range: Range<Int64>) throws(Errno) {
-    do throws(Errno) {
-      try changeSpace(FALLOC_FL_KEEP_SIZE, range)
-    } catch {
-      // Space is then taken by the writes themselves.
-      if error != .notSupported { throw error }
-    }
+    try changeSpace(FALLOC_FL_KEEP_SIZE, range)
   }
 
   /// Makes the range read as zeros and returns its disk space where the filesystem can. The corresponding C function
   /// is `fallocate` with FALLOC_FL_PUNCH_HOLE.
   ///
   /// - Parameter size: the end of the data. The file does not become longer than that.
+  /// - Throws: EOPNOTSUPP where the filesystem cannot and there is too much to be overwritten; EIO and others.
   func punchHole(_ range: Range<Int64>, size: Int64) throws(Errno) {
     guard !range.isEmpty else { return }
     if let seals { return try punchEncrypted(seals, range) }
@@ -134,6 +147,9 @@ final class SpillFile: Sendable {
     }
   }
 
+  /// Bytes of zeros that are written in place of a hole: nobody can stop the thread that writes them.
+  private static let mostZeros = 16 << 20
+
   /// Frees the disk space of the range.
   func freeDisk(_ range: Range<Int64>) throws(Errno) {
     try changeSpace(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range)
@@ -143,10 +159,11 @@ final class SpillFile: Sendable {
   /// is `fallocate` with FALLOC_FL_ZERO_RANGE.
   ///
   /// - Parameter size: the end of the data. The file does not become longer than that.
+  /// - Throws: as `reserve` and `punchHole`.
   func zero(_ range: Range<Int64>, size: Int64) throws(Errno) {
     if let seals { return try zeroEncrypted(seals, range) }
     do throws(Errno) {
-      try changeSpace(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, range)
+      try zeroDisk(range)
     } catch {
       if error != .notSupported { throw error }
       // Space first: when there is none, nothing has been cleared.
@@ -155,11 +172,35 @@ final class SpillFile: Sendable {
     }
   }
 
+  /// Makes the range of what is on disk read as zeros.
+  private func zeroDisk(_ range: Range<Int64>) throws(Errno) {
+    try changeSpace(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, range)
+  }
+
+  /// Makes whole pages read as zeros, whose disk space has been reserved.
+  ///
+  /// - Throws: EOPNOTSUPP where the filesystem cannot; the pages then have what they had.
+  func clearReserved(_ range: Range<Int64>) throws(Errno) {
+    if range.isEmpty { return }
+    if let seals { return try zeroEncrypted(seals, range) }
+    try zeroDisk(range)
+  }
+
+  /// Makes whole pages read as zeros and returns their disk space.
+  ///
+  /// - Throws: EOPNOTSUPP where the filesystem cannot; the pages then have what they had.
+  func free(_ range: Range<Int64>) throws(Errno) {
+    if range.isEmpty { return }
+    if let seals { return try punchEncrypted(seals, range) }
+    try freeDisk(range)
+  }
+
   private func changeSpace(_ mode: Int32, _ range: Range<Int64>) throws(Errno) {
     try retryingInterrupts { spool_fallocate(file, mode, off_t(range.lowerBound), off_t(range.count)) }
   }
 
   private func writeZeros(_ range: Range<Int64>) throws(Errno) {
+    if range.count > Self.mostZeros { throw .notSupported }
     var offset = range.lowerBound
     while offset < range.upperBound {
       let count = min(Int64(Layout.chunk), range.upperBound - offset)

@@ -3,8 +3,8 @@ internal import Glibc
 internal import Synchronization
 internal import SystemPackage
 
-/// The background thread of a store: it moves files to disk when memory gets short, and gives idle memory back to the
-/// system. It starts when first needed, sleeps without a timeout when there is nothing to do, and ends with the store.
+/// The background thread of a store: it moves files to disk when memory gets short, gives up copies of what is on disk, and
+/// gives idle memory back to the system. It starts when first needed, sleeps without a timeout when there is nothing to do, and ends with the store.
 ///
 /// It references no store, not even weakly: with a weak reference to it, each file's retain and release of its store would
 /// take the runtime's slow path. The store of the files to spill is that of the files.
@@ -19,6 +19,7 @@ final class Spiller: Sendable {
 
   private let pool: ChunkPool
   private let candidates: Candidates
+  private let unconfirmedFiles: Candidates
   private let hasEnded = Atomic<Bool>(false)
   private let event = EventCount()
   private let startLock = Lock()
@@ -28,12 +29,14 @@ final class Spiller: Sendable {
   private let failedAt = Atomic<Int64>(-1)
   private let isTrimming = Atomic<Bool>(false)
   private let isStocking = Atomic<Bool>(false)
+  private let isConfirming = Atomic<Bool>(false)
   /// Bytes of small buffers that went back to malloc since it last gave memory back.
   let freedBuffers = SharedNumber()
 
-  init(pool: ChunkPool, candidates: Candidates) {
+  init(pool: ChunkPool, candidates: Candidates, unconfirmedFiles: Candidates) {
     self.pool = pool
     self.candidates = candidates
+    self.unconfirmedFiles = unconfirmedFiles
   }
 
   deinit { freedBuffers.destroy() }
@@ -76,6 +79,12 @@ final class Spiller: Sendable {
     if !isStocking.load(ordering: .relaxed), !isStocking.exchange(true, ordering: .relaxed) { startAndWake() }
   }
 
+  /// There are copies to give up when nobody writes any more.
+  @inline(__always)
+  func requestConfirming() {
+    if !isConfirming.load(ordering: .relaxed), !isConfirming.exchange(true, ordering: .relaxed) { startAndWake() }
+  }
+
   /// Starts the thread before it is needed.
   ///
   /// - Returns: whether there is one.
@@ -100,6 +109,7 @@ final class Spiller: Sendable {
         isSpilling.store(false, ordering: .relaxed)
         isTrimming.store(false, ordering: .relaxed)
         isStocking.store(false, ordering: .relaxed)
+        isConfirming.store(false, ordering: .relaxed)
       }
     }
   }
@@ -107,6 +117,7 @@ final class Spiller: Sendable {
   /// What the thread remembers between two rounds.
   private struct Progress {
     var trimmedAt = coarseSeconds()
+    var confirmedAt = coarseSeconds()
     var freedBuffers: Int64 = 0
     /// How long to wait for files that were all busy.
     var patience: Duration?
@@ -117,7 +128,8 @@ final class Spiller: Sendable {
     while true {
       let seen = event.current()
       guard serveOnce(&progress) else { return }
-      let trimming = isTrimming.load(ordering: .relaxed) ? Duration.seconds(Self.trimInterval) : nil
+      let isWaiting = isTrimming.load(ordering: .relaxed) || isConfirming.load(ordering: .relaxed)
+      let trimming = isWaiting ? Duration.seconds(Self.trimInterval) : nil
       event.wait(after: seen, timeout: progress.patience ?? trimming)
     }
   }
@@ -132,6 +144,12 @@ final class Spiller: Sendable {
     }
     if isSpilling.load(ordering: .relaxed) {
       progress.patience = spill() ? nil : min((progress.patience ?? Self.shortestPatience) * 2, .seconds(1))
+    }
+    if !isConfirming.load(ordering: .relaxed) {
+      progress.confirmedAt = coarseSeconds()
+    } else if coarseSeconds() - progress.confirmedAt >= Self.trimInterval {
+      confirm()
+      progress.confirmedAt = coarseSeconds()
     }
     if !isTrimming.load(ordering: .relaxed) {
       progress.trimmedAt = coarseSeconds()
@@ -156,6 +174,15 @@ final class Spiller: Sendable {
     // A request in between found the flag still set.
     if store.memory.used > store.highWater { requestSpilling() }
     return true
+  }
+
+  /// The files are referenced only in here.
+  @inline(never)
+  private func confirm() {
+    isConfirming.store(false, ordering: .relaxed)
+    var hasMore = false
+    for file in unconfirmedFiles.all() where file.confirmIfIdle() { hasMore = true }
+    if hasMore { isConfirming.store(true, ordering: .relaxed) }
   }
 
   private func relieve(_ store: SpoolStore) -> Bool {

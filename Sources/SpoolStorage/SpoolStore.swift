@@ -26,6 +26,9 @@ public final class SpoolStore: Sendable {
   let pool: ChunkPool
   let spareBuffers = SpareBuffers()
   let candidates = Candidates()
+  /// Files with copies of what their disk has not confirmed.
+  let unconfirmedFiles = Candidates()
+  let refusalObserver = RefusalObserver()
   /// Bytes that files hold in memory.
   let memory: Quota
   /// Pages that files hold, in memory or on disk.
@@ -34,6 +37,9 @@ public final class SpoolStore: Sendable {
   let disk: Quota
   /// What the disk itself can take.
   let freeDisk = FreeDiskEstimate()
+  /// Bytes of copies of what was written to disk, until the disk has confirmed it. Files take half of the limit, and the other
+  /// half while the disk refuses.
+  let unconfirmedBytes: Quota
   let counters = Counters()
   /// Whether somebody above, the kernel for a mount, caches what files on disk hold. Files that move there later do not
   /// have it cached twice.
@@ -53,6 +59,10 @@ public final class SpoolStore: Sendable {
     let rollovers = Atomic<Int>(0)
     let rolloverBytes = Atomic<Int64>(0)
     let failedRollovers = Atomic<Int>(0)
+    /// How many times a disk refused what it had taken before.
+    let diskRefusals = Atomic<Int>(0)
+    /// Bytes that were refused and stay in memory.
+    let refusedBytes = Atomic<Int64>(0)
     /// Files that are being moved to disk at this moment.
     let movesUnderWay = Atomic<Int>(0)
     /// Time as files see it: how many times chunks were taken. Idle time in this unit is how much was written since.
@@ -95,10 +105,12 @@ public final class SpoolStore: Sendable {
     memory = Quota(limit: resolved.memoryBudget)
     data = Quota(limit: (resolved.sizeLimit ?? .max) >> Layout.pageShift)
     disk = Quota(limit: target.isNowhere ? 0 : (resolved.spillCapacity ?? .max) >> Layout.pageShift)
+    // No less than some of the largest writes of a mount, so that the disk is at one while the next comes.
+    unconfirmedBytes = Quota(limit: 2 * max(4 << 20, min(resolved.memoryBudget / 4, 64 << 20)))
     highWater = resolved.memoryBudget / 100 * 80
     lowWater = resolved.memoryBudget / 100 * 65
     pool = ChunkPool(stockLimit: resolved.memoryBudget)
-    spiller = Spiller(pool: pool, candidates: candidates)
+    spiller = Spiller(pool: pool, candidates: candidates, unconfirmedFiles: unconfirmedFiles)
     freedBuffers = spiller.freedBuffers
     DescriptorLimit.raise()
   }
@@ -108,6 +120,7 @@ public final class SpoolStore: Sendable {
     memory.destroy()
     data.destroy()
     disk.destroy()
+    unconfirmedBytes.destroy()
     spareBuffers.destroy()
   }
 
@@ -133,6 +146,14 @@ public final class SpoolStore: Sendable {
     public var rolloverBytes: Int64
     /// How many times moving a file to disk failed. Nothing is lost by that.
     public var failedRollovers: Int
+    /// How many times the disk refused what it had taken before, in moving files there or later. Nothing is lost by that but
+    /// what a write, which then fails, was to replace.
+    public var diskRefusals: Int
+    /// Bytes that the disk refused, and that stay in memory until it takes them.
+    public var refusedBytes: Int64
+    /// Bytes of memory for copies of what was written to disk, until the disk has confirmed it; they do not count against the
+    /// memory budget.
+    public var unconfirmedBytes: Int64
     /// Bytes of address space of the chunk pool.
     public var poolBytes: Int64
     /// Bytes of the pool that no file uses and that go back to the system when idle.
@@ -151,8 +172,15 @@ public final class SpoolStore: Sendable {
       rollovers: counters.rollovers.load(ordering: .relaxed),
       rolloverBytes: counters.rolloverBytes.load(ordering: .relaxed),
       failedRollovers: counters.failedRollovers.load(ordering: .relaxed),
+      diskRefusals: counters.diskRefusals.load(ordering: .relaxed),
+      refusedBytes: counters.refusedBytes.load(ordering: .relaxed), unconfirmedBytes: unconfirmedBytes.used,
       poolBytes: pool.mappedBytes, idlePoolBytes: pool.idleBytes,
       sealBytes: spillKey?.sealBytes.load(ordering: .relaxed) ?? 0)
+  }
+
+  /// Sets who is told when a disk refuses bytes of a file: by the file's identity, on a thread that holds locks of the file.
+  package func setRefusalObserver(_ observer: (@Sendable (ObjectIdentifier, Errno) -> Void)?) {
+    refusalObserver.set(observer)
   }
 
   /// Tells whether somebody caches what files hold, as the kernel does for a mount.

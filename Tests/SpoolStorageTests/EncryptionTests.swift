@@ -34,6 +34,8 @@ struct RawDisk {
   private static func makeFile(_ bytes: [UInt8] = [], in store: SpoolStore? = nil) throws -> FileContent {
     let file = FileContent(store: try store ?? makeStore(encrypts: true), threshold: .bytes(0))
     try file.write(bytes, at: 0)
+    // What is read comes from the disk then.
+    try file.synchronize()
     return file
   }
 
@@ -133,6 +135,7 @@ struct RawDisk {
     disk.write(pages[0], at: 0)
     try expect(file, reads: bytes)
     try file.write(Array(bytes[..<4096]), at: 0)
+    try file.synchronize()
     disk.write(pages[0], at: 0)
     #expect(throws: Errno.ioError) { try file.read(10) }
     ftruncate(disk.descriptor, 3 * 4096 + 100)

@@ -47,6 +47,7 @@ import Testing
     await #expect(processExitsWith: .success) {
       let file = FileContent(store: try makeStore(encrypts: true), threshold: .bytes(0))
       try file.write(pattern(10_000), at: 0)
+      try file.synchronize()
       func isRefused(_ body: () throws -> Void) -> Bool {
         do { try body() } catch { return (error as? Errno)?.rawValue == ENOKEY }
         return false

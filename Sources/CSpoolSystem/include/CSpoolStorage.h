@@ -36,8 +36,13 @@ ssize_t spool_write_uncached(int file, const struct iovec *parts, int count, off
 // sync_file_range(2), for GNU sources only: has the kernel start to write the range.
 void spool_start_writing_back(int file, off_t offset, off_t count);
 
-// The same function: has the kernel write the range, and waits until it has.
-void spool_finish_writing_back(int file, off_t offset, off_t count);
+// The same function: has the kernel write the range, and waits until it has. -1 with errno where the disk did not take what was
+// written through this descriptor, in the range or elsewhere, since it was last asked.
+int spool_finish_writing_back(int file, off_t offset, off_t count);
+
+// Whether sync_file_range(2) waits for the file's own pages there, and tells their errors. It does nothing on overlayfs, and
+// what it tells on filesystems with a server says little.
+int spool_tells_of_ranges(int file);
 
 // 1 where the files of the filesystem are memory: spilling there gains nothing. -1 with errno.
 static inline int spool_is_memory_backed(int file) {

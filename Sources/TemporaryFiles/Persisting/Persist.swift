@@ -174,8 +174,8 @@ extension PositionedBytes {
     get throws(Errno) {
       if let descriptor { return descriptor }
       guard let content, content.isRolledOver else { return nil }
-      // What is on disk may not be the bytes as they are: then they are copied.
-      do throws(Errno) { return try content.exposeDescriptor() } catch .notSupported { return nil }
+      // What is on disk may not be the bytes as they are, or the disk does not take all of them: then they are copied.
+      do throws(Errno) { return try content.exposeDescriptor() } catch { return nil }
     }
   }
 
