@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Glibc
+internal import Logging
 internal import SpoolFS
 internal import SpoolStorage
 internal import SystemPackage
@@ -71,6 +72,7 @@ struct RunCommand: ParsableCommand {
       directory.remove()
       guardian.dismiss()
     }
+    LoggingSystem.bootstrap { _ in CommandLogHandler(usesSystemLog: false) }
     let server = try Server(settings, at: directory.mountPoint)
     guardian.watch(server.entry)
     if settings.transport == .auto, let obstacle = server.ringObstacle { Terminal.note(obstacle) }

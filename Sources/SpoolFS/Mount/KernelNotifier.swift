@@ -3,7 +3,7 @@ internal import Glibc
 import SpoolStorage
 internal import SystemPackage
 
-/// Tells the kernel to forget what it has cached.
+/// Tells the kernel to forget what it has cached, and whoever reads the log of disks that refuse.
 ///
 /// Changes made in this process are announced by the thread that made them, before its call returns. Changes that follow
 /// from a request are announced later, by a thread of their own: the kernel takes the directory's lock for an
@@ -27,6 +27,8 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
     case deferred(DeferredRequest)
     /// A search for data or holes, answered when the kernel has written back what it holds of the file.
     case seek(UnansweredSeek)
+    /// The disk refused bytes of the file with this content.
+    case refused(ObjectIdentifier, Errno)
   }
 
   /// A request that waits for its answer.
@@ -62,6 +64,9 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
   private let queueChanged = EventCount()
   private var queue: [Announcement] = []
   private var isStopped = false
+
+  /// The thread's own.
+  private var refusals = RefusalLog()
 
   init(_ session: Session, _ handle: OpaquePointer) {
     self.session = session
@@ -156,6 +161,8 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
       // Forgetting pages writes them back first.
       contentsChanged(of: seek.inode.id, at: 0, count: 0)
       if let (files, _) = filesWhileConnected() { seek.answer(from: files) }
+    case .refused(let content, let error):
+      if let (files, _) = filesWhileConnected() { refusals.tell(content, error, files) }
     }
   }
 

@@ -162,6 +162,21 @@ extension Session {
   /// Under a writeback cache the kernel owns the size, and every WRITE says where it goes.
   private var appendsHere: Bool { !negotiation.agreed.contains(.writebackCache) }
 
+  /// The kernel has sent what it held of the file.
+  func serveFsync(_ message: Message) {
+    let reply = message.reply
+    let request = Request(message, self)
+    do throws(Errno) {
+      let inode = try request.inode(message.node)
+      // A disk may take its time. Other requests should have a server meanwhile, those of this processor's queue too.
+      if files.mayWaitToSynchronize(inode) { try? request.worker.willAnswerLater() }
+      try files.synchronize(inode)
+      reply.success()
+    } catch {
+      reply.error(error)
+    }
+  }
+
   func serveCopyFileRange64(_ message: Message) {
     let reply = message.reply
     let request = Request(message, self)

@@ -11,8 +11,7 @@ package import SystemPackage
 // of this module outside any actor: formed in main-actor code, Swift would trap when a worker calls it.
 
 /// libfuse's table. What has no function here, and is not answered without libfuse, is answered with ENOSYS, after which the
-/// kernel does not ask again: FLUSH, FSYNC, FSYNCDIR, IOCTL, POLL, BMAP. Locks have none either, so the kernel keeps them by
-/// itself.
+/// kernel does not ask again: FLUSH, FSYNCDIR, IOCTL, POLL, BMAP. Locks have none either, so the kernel keeps them by itself.
 func makeOperations(extendedAttributes: Bool) -> fuse_lowlevel_ops {
   var operations = fuse_lowlevel_ops()
   operations.access = serveAccess
@@ -58,6 +57,7 @@ extension Session {
     case .read: serveRead(message)
     case .write: serveWrite(message)
     case .release: serveRelease(message)
+    case .fsync: serveFsync(message)
     case .tmpfile: serveTmpfile(message)
     case .copyFileRange64: serveCopyFileRange64(message)
     case .interrupt, .syncfs: message.reply.error(.noFunction)

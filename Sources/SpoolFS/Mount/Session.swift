@@ -81,6 +81,7 @@ final class Session: @unchecked Sendable {
       throw error
     }
     files.setObserver(notifier)
+    files.store.setRefusalObserver { [notifier] in notifier?.announceLater(.refused($0, $1)) }
     // Strongly, until `end`: a weak reference would make each retain and release of the session a slow one.
     files.setMountStatistics { self.statusObject }
     do throws(Errno) {
@@ -232,6 +233,7 @@ final class Session: @unchecked Sendable {
     notifier.stop()
     placement.stop()
     files.setObserver(nil)
+    files.store.setRefusalObserver(nil)
     files.setMountStatistics(nil)
     openFiles.closeAll(in: files)
     files.forgetAll()

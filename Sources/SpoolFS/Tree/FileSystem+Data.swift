@@ -54,6 +54,16 @@ extension FileSystem {
     try makeContent(of: inode).rollOver()
   }
 
+  /// Whether `synchronize` may have to wait for a disk.
+  func mayWaitToSynchronize(_ inode: Inode) -> Bool { ((try? content(of: inode)) ?? nil)?.isRolledOver ?? false }
+
+  /// fsync(2): waits until the disk has what was written to a regular file that is there. Others are always as they should be.
+  ///
+  /// - Throws: what the disk refuses bytes with: ENOSPC, EIO and others.
+  func synchronize(_ inode: Inode) throws(Errno) {
+    if inode.kind == .regular, !inode.isSnapshot { try content(of: inode)?.synchronize() }
+  }
+
   /// pread(2).
   ///
   /// - Returns: the number of bytes read: less than asked for at the end of the file.

@@ -66,6 +66,9 @@ extension FileSystem {
     object["spilled_files"] = .number(Int64(usage.spilledFiles))
     object["rollovers"] = .number(Int64(usage.rollovers))
     object["failed_rollovers"] = .number(Int64(usage.failedRollovers))
+    object["disk_refusals"] = .number(Int64(usage.diskRefusals))
+    object["refused_bytes"] = .number(usage.refusedBytes)
+    object["unconfirmed_bytes"] = .number(usage.unconfirmedBytes)
     object["pool_bytes"] = .number(usage.poolBytes)
     object["inodes"] = .number(Int64(quota.count))
     object["inode_limit"] = quota.limit.map { .number(Int64($0)) } ?? .null
@@ -77,11 +80,36 @@ extension FileSystem {
     return object
   }
 
-  /// One line of JSON for each regular file: path, size, bytes in memory and on disk, who made it.
+  /// One line of JSON for each regular file: path, size, bytes in memory, on disk and refused by it, who made it.
   ///
   /// - Complexity: linear in the number of entries; directories are locked one at a time.
   private func fileListing() -> [UInt8] {
     var lines: [UInt8] = []
+    forEachFile { inode, path in
+      lines += Array(describe(inode, path: path).json.utf8)
+      lines.append(UInt8(ascii: "\n"))
+      return true
+    }
+    return lines
+  }
+
+  /// The path of the file with this content from the root, one of them if it has several; nil where it has none.
+  ///
+  /// - Complexity: as for the listing.
+  func path(of content: ObjectIdentifier) -> [UInt8]? {
+    var found: [UInt8]?
+    forEachFile { inode, path in
+      let isIt = inode.lock.withLock {
+        if case .regular(let own?) = inode.payload { ObjectIdentifier(own) == content } else { false }
+      }
+      if isIt { found = path }
+      return !isIt
+    }
+    return found
+  }
+
+  /// Calls `body` with each regular file and its path until it returns false.
+  private func forEachFile(_ body: (Inode, [UInt8]) -> Bool) {
     var pending: [(directory: Inode, path: [UInt8])] = [(root, [])]
     while let (inode, path) = pending.popLast() {
       let entries = inode.lock.withLock { () -> [Directory.Entry] in
@@ -98,14 +126,11 @@ extension FileSystem {
         let entryPath = path + (path.isEmpty ? [] : [UInt8(ascii: "/")]) + entry.name.bytes
         switch entry.inode.kind {
         case .directory: pending.append((entry.inode, entryPath))
-        case .regular:
-          lines += Array(describe(entry.inode, path: entryPath).json.utf8)
-          lines.append(UInt8(ascii: "\n"))
+        case .regular: if !body(entry.inode, entryPath) { return }
         default: break
         }
       }
     }
-    return lines
   }
 
   private func describe(_ inode: Inode, path: [UInt8]) -> JSONObject {
@@ -118,6 +143,7 @@ extension FileSystem {
     object["size"] = .number(content?.size ?? 0)
     object["memory"] = .number(content?.bytesInMemory ?? 0)
     object["disk"] = .number(content?.bytesOnDisk ?? 0)
+    object["refused"] = .number(content?.refusedBytes ?? 0)
     object["pid"] = .number(Int64(inode.creator.process))
     object["command"] = .string(Array(commands.name(inode.creator.command).utf8))
     return object

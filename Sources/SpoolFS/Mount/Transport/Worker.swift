@@ -7,7 +7,7 @@ internal import SystemPackage
 /// A transport subclasses it, fills a buffer with one message as the kernel sent it, and calls
 /// `session.process(_:on:)`. The answer comes back through `send` on the same thread before `process` returns, but for a
 /// search for holes under a writeback cache: `willAnswerLater` is called for it, and the notifier's thread answers, also
-/// through `send`. A request that wants no answer sends none.
+/// through `send`. A request that wants no answer sends none. `willAnswerLater` is also called for FSYNC, which waits for a disk.
 class Worker: @unchecked Sendable {
   // @unchecked: all but the counters belongs to the one thread that runs the worker.
 
@@ -28,8 +28,8 @@ class Worker: @unchecked Sendable {
     preconditionFailure("a transport must send")
   }
 
-  /// The request under way will be answered by another thread, after the kernel has sent other requests. Called on the
-  /// worker's own thread.
+  /// The request under way will be answered by another thread, after the kernel has sent other requests, or by this one after
+  /// a long time. Called on the worker's own thread.
   ///
   /// - Throws: EAGAIN, ENOMEM where nobody would be left to take those requests.
   func willAnswerLater() throws(Errno) {}

@@ -1,0 +1,27 @@
+internal import Glibc
+internal import Logging
+import SpoolStorage
+internal import SystemPackage
+
+/// Tells the log which file the disk refused bytes of: one line at once, then one for all of ten seconds.
+struct RefusalLog {
+  private static let interval = 10_000_000_000
+
+  private var toldAt: Int?
+  private var untold = 0
+
+  /// - Complexity: linear in the number of entries of the tree when a line is due, O(1) otherwise.
+  mutating func tell(_ content: ObjectIdentifier, _ error: Errno, _ files: FileSystem) {
+    let now = coarseNanoseconds()
+    if let toldAt, now - toldAt < Self.interval {
+      untold += 1
+      return
+    }
+    let name = files.path(of: content).map { String(decoding: $0, as: UTF8.self) } ?? "a file without a name"
+    let others = untold == 0 ? "" : ", and others \(untold) times since the last message"
+    Logger(label: "spoolfs").warning(
+      "the disk refuses what was written to \(name): \(error); it stays in memory while there is room\(others)")
+    toldAt = now
+    untold = 0
+  }
+}
