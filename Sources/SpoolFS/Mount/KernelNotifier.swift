@@ -18,7 +18,7 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
     /// All bytes of a file.
     case contents(of: UInt64)
     /// Bytes that are lost: the kernel is not to show them any longer.
-    case refused(Range<Int64>, of: UInt64)
+    case lost(Range<Int64>, of: UInt64)
     /// The attributes of all regular files.
     case attributesOfAll
     /// What the kernel may hold beside what it does hold.
@@ -147,7 +147,7 @@ final class KernelNotifier: ChangeObserver, @unchecked Sendable {
     switch announcement {
     case .contents(let inode):
       contentsChanged(of: inode, at: 0, count: 0)
-    case .refused(let bytes, let inode):
+    case .lost(let bytes, let inode):
       contentsChanged(of: inode, at: bytes.lowerBound, count: Int64(bytes.count))
     case .attributesOfAll:
       for inode in session.files.table.regularFiles() { attributesChanged(of: inode) }

@@ -197,7 +197,7 @@ extension Session {
     // Before the answer, so that the next write(2) asks: attributes alone, for which the kernel takes no lock.
     notifier.attributesChanged(of: inode.id)
     // After it: the kernel waits for the answer before it drops the pages.
-    notifier.announceLater(.refused(bytes, of: inode.id))
+    notifier.announceLater(.lost(bytes, of: inode.id))
   }
 }
 
