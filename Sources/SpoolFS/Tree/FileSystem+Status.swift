@@ -143,9 +143,9 @@ extension FileSystem {
     object["size"] = .number(content?.size ?? 0)
     object["memory"] = .number(content?.bytesInMemory ?? 0)
     object["disk"] = .number(content?.bytesOnDisk ?? 0)
-    object["refused"] = .number(content?.refusedBytes ?? 0)
     object["pid"] = .number(Int64(inode.creator.process))
     object["command"] = .string(Array(commands.name(inode.creator.command).utf8))
+    object["refused"] = .number(content?.refusedBytes ?? 0)
     return object
   }
 }
