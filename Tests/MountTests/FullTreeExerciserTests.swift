@@ -67,15 +67,15 @@ extension MountSuites {
 
       def step():
           global full
-          name = source.choice("abcdef")
+          name = source.choice("abcdefgh")
           if name not in files:
               files[name] = os.open(name, os.O_CREAT | os.O_RDWR, 0o600)
               models.setdefault(name, bytearray())
           file, model = files[name], models[name]
           what = source.choices(
               ["write", "append", "vector", "cut", "remove", "sync", "reopen", "verify", "allocate", "punch", "copy", "drop"],
-              [30, 20, 6, 4, 2, 4, 6, 6, 4, 4, 4, 2])[0]
-          size = source.randrange(1, 1 << source.randrange(1, 18))
+              [40, 20, 8, 1, 1, 4, 6, 4, 4, 3, 6, 2])[0]
+          size = source.randrange(1, 1 << source.randrange(1, 21))
           at = source.randrange(largest)
           log.append(f"{what} {name} {at} {size} (of {len(model)})")
           try:

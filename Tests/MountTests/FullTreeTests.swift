@@ -105,7 +105,10 @@ extension MountSuites {
       os.fsync(file)
       check("file", data)
       # What takes some is refused, whatever call it is, and changes nothing.
-      other = os.open("other", os.O_CREAT | os.O_RDWR | os.O_APPEND)
+      other = os.open("other", os.O_CREAT | os.O_RDWR)
+      end = os.open("other", os.O_WRONLY | os.O_APPEND)
+      refused(lambda: os.write(end, b"x"))
+      os.close(end)
       refused(lambda: os.write(other, b"x"))
       refused(lambda: os.writev(other, [b"x", b"y"]))
       refused(lambda: os.pwrite(file, b"x", len(data) + 4096))
@@ -263,6 +266,7 @@ extension MountSuites {
       data = fill("file", 1 << 20)
       assert limit - (2 << 20) < len(data) <= limit, len(data)
       check("file", data)
+      assert len(data) + len(fill("rest")) == limit - 8192
       refused(lambda: os.pwrite(keeper, b"x" * 8192, 8192))
       assert os.pread(keeper, 9000, 0) == b"k" * 5000
       """
