@@ -30,6 +30,9 @@ package struct ReservedSpace: Sendable, Equatable {
 }
 
 extension FileContent {
+  /// Bytes that a file can have: whole chunks below 2^63.
+  package static let maximumSize = Layout.largestFile
+
   /// What writing to these ranges would take now.
   ///
   /// - Parameter end: where the last of them ends.

@@ -50,8 +50,8 @@ extension MountSuites {
 
     /// It takes an inode before the replaced file gives its own back, as on tmpfs.
     @Test func withoutAnInodeNothingChanges() async throws {
-      // The root and the status directory are two.
-      try await withMount(.init(inodeLimit: 4)) { tree in
+      // The root is one.
+      try await withMount(.init(inodeLimit: 3)) { tree in
         try Host.create(tree("a"), [1])
         try Host.create(tree("b"), [2])
         for target in ["b", "c"] {

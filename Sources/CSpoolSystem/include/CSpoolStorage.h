@@ -51,10 +51,12 @@ static inline int spool_is_memory_backed(int file) {
   return status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC || status.f_type == HUGETLBFS_MAGIC;
 }
 
-// Bytes that an unprivileged user can still write on the filesystem of `file`. -1 with errno.
+// Bytes that an unprivileged user can still write on the filesystem of `file`, and 2^62 where it tells nothing of its
+// size, as some of FUSE do not. -1 with errno.
 static inline long long spool_free_bytes(int file) {
   struct statfs status;
   if (fstatfs(file, &status) != 0) return -1;
+  if (status.f_blocks == 0) return 1LL << 62;
   return (long long)status.f_bavail * (long long)status.f_frsize;
 }
 

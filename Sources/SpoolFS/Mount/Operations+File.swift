@@ -135,15 +135,15 @@ extension Session {
       try append(bytes, to: inode, expectedAt: offset, dropsPrivileges, caller)
     } else {
       if !isFromCache, space.asksBeforeWrites {
-        try checkReservations(offset..<offset + Int64(bytes.count), of: inode)
+        try checkReservations(Self.range(offset, Int64(bytes.count)), of: inode)
       }
       do throws(Errno) {
         _ = try files.write(inode, bytes, at: offset, dropsPrivileges: dropsPrivileges, by: caller)
       } catch {
-        if isFromCache { refuse(offset..<offset + Int64(bytes.count), of: inode, because: error) }
+        if isFromCache { refuse(Self.range(offset, Int64(bytes.count)), of: inode, because: error) }
         throw error
       }
-      if space.isShort { space.written(offset..<offset + Int64(bytes.count), of: inode.id) }
+      if space.isShort { space.written(Self.range(offset, Int64(bytes.count)), of: inode.id) }
     }
     spaceWasTaken()
     if dropsPrivileges { request.privilegesWereDropped(from: inode, mode: mode) }
@@ -208,7 +208,7 @@ extension Session {
   }
 
   /// The bytes that a request is about; none where there cannot be any.
-  fileprivate static func range(_ offset: Int64, _ count: Int64) -> Range<Int64> {
+  static func range(_ offset: Int64, _ count: Int64) -> Range<Int64> {
     let (end, overflows) = offset.addingReportingOverflow(count)
     return offset < 0 || count < 0 || overflows ? 0..<0 : offset..<end
   }

@@ -77,8 +77,10 @@ extension Session {
         offset = descriptor.position
       }
     }
-    let (upper, overflows) = max(0, offset).addingReportingOverflow(extent.count ?? 1)
-    if overflows { throw .fileTooLarge }
+    // The kernel takes at most MAX_RW_COUNT at a time.
+    let count = min(extent.count ?? 1, Int64(Int32.max & ~4095))
+    let (upper, overflows) = max(0, offset).addingReportingOverflow(count)
+    if overflows || upper > FileContent.maximumSize { throw .fileTooLarge }
     return SpaceWatch.Question(
       inode: inode, content: content, thread: caller.thread, bytes: max(0, offset)..<upper,
       isOpenEnded: extent.count == nil)
@@ -149,7 +151,8 @@ extension Session {
   func checkFault(_ request: Request, _ inode: Inode, _ arguments: fuse_read_in, from thread: UInt32) throws(Errno) {
     guard inode.kind == .regular, !inode.isSnapshot, let content = inode.existingContent else { return }
     let offset = Int64(bitPattern: arguments.offset)
-    let end = min(offset &+ Int64(arguments.size), max(content.size, space.end(of: inode, content)))
+    let asked = Self.range(offset, Int64(arguments.size))
+    let end = min(asked.upperBound, max(content.size, space.end(of: inode, content)))
     guard offset >= 0, offset < end, space.takesSpace(offset..<end, of: inode.id, content) else { return }
     let caller = CallerProcess(thread: thread)
     let isReadahead = Int(arguments.size) > Int(getpagesize())
