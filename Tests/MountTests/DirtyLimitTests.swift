@@ -5,11 +5,12 @@ import Testing
 @Suite struct DirtyLimitTests {
   private static let mebibyte: Int64 = 1 << 20
 
-  @Test(arguments: [
-    (24 << 30, nil, 128 << 20), (512 << 20, nil, 128 << 20), (96 << 20, nil, 24 << 20), (48 << 20, nil, 12 << 20),
-    (24 << 30, 1 << 30, 64 << 20), (96 << 20, 32 << 20, 2 << 20), (24 << 30, 1 << 20, 1 << 20), (0, 0, 1 << 20),
-    (.max, .max, 128 << 20),
-  ] as [(Int64, Int64?, Int)])
+  @Test(
+    arguments: [
+      (24 << 30, nil, 128 << 20), (512 << 20, nil, 128 << 20), (96 << 20, nil, 24 << 20), (48 << 20, nil, 12 << 20),
+      (24 << 30, 1 << 30, 64 << 20), (96 << 20, 32 << 20, 2 << 20), (24 << 30, 1 << 20, 1 << 20), (0, 0, 1 << 20),
+      (.max, .max, 128 << 20),
+    ] as [(Int64, Int64?, Int)])
   func aQuarterOfTheMemoryAndASixteenthOfTheTree(memory: Int64, treeSize: Int64?, expected: Int) {
     #expect(DirtyLimit(memory: memory, treeSize: treeSize).bytes == expected)
   }

@@ -94,7 +94,8 @@ extension Session {
       let buffer = UnsafeMutableRawBufferPointer(rebasing: request.worker.replyBuffer.prefix(Int(arguments.size)))
       let inode = try request.inode(message.node)
       if space.isShort { try checkFault(request, inode, arguments, from: message.header.pid) }
-      let count = try files.read(inode, into: buffer, at: Int64(bitPattern: arguments.offset), accessTimes(of: arguments))
+      let count = try files.read(
+        inode, into: buffer, at: Int64(bitPattern: arguments.offset), accessTimes(of: arguments))
       reply.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
     } catch {
       reply.error(error)

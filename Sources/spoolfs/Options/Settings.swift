@@ -47,7 +47,8 @@ extension Settings {
   var mount: MountOptions {
     // Nobody but the users of the mount changes the tree, so the kernel may own what is written.
     MountOptions(
-      cache: cache ?? .suited(to: tree.storage), allowOther: allowOther, flags: flags, allowsNonemptyMountPoint: nonEmpty,
+      cache: cache ?? .suited(to: tree.storage), allowOther: allowOther, flags: flags,
+      allowsNonemptyMountPoint: nonEmpty,
       transport: transport ?? .auto)
   }
 }
