@@ -95,8 +95,9 @@ extension CommandTests {
       try await Sandbox.with { sandbox in
         try await sandbox.mount(["--threshold=256m", "--memory=16m", "--cache=\(cache)"])
         let target = sandbox.mountPoint.appending("file").string
-        let writing = try await sandbox.withRunning("dd", ["if=/dev/zero", "bs=1M", "count=4000", "of=\(target)"]) {
-          _ in
+        // With fsync(2): where no WRITE was under way at that moment, write(2) and close(2) do not hear of the death.
+        let arguments = ["if=/dev/zero", "bs=1M", "count=4000", "conv=fsync", "of=\(target)"]
+        let writing = try await sandbox.withRunning("dd", arguments) { _ in
           try #require(await eventually { (sandbox.statistic("disk_bytes") ?? 0) > 1 << 20 })
           #expect(sandbox.spillDirectory.entries.isEmpty)
           kill(sandbox.servers[0], SIGKILL)
