@@ -107,6 +107,24 @@ extension CommandTests {
       }
     }
 
+    /// A killed server may be unable to end, with its descriptors open: here another process has the one that tells its
+    /// guardian of the end.
+    @Test(arguments: Sandbox.users) func theMountOfAServerThatCannotEndIsTakenAway(user: uid_t?) async throws {
+      try await Sandbox.with(user: user) { sandbox in
+        try await sandbox.mount([])
+        let server = try #require(sandbox.servers.first)
+        let guardian = try #require(sandbox.processes.first { $0.command.contains("guard-mount") }).identifier
+        let pipe = FilePath("/proc/\(guardian)/fd/3").linkTarget
+        let descriptors = FilePath("/proc/\(server)/fd")
+        let name = try #require(descriptors.entries.first { descriptors.appending($0).linkTarget == pipe })
+        let held = try FileDescriptor.open(descriptors.appending(name), .writeOnly, options: .closeOnExec)
+        kill(server, SIGKILL)
+        #expect(await eventually { sandbox.mounts.isEmpty })
+        #expect(sandbox.processes.map(\.identifier) == [guardian])
+        try held.close()
+      }
+    }
+
     @Test func aBusyUnmountSaysSoAndCanBeForced() async throws {
       try await Sandbox.with { sandbox in
         try await sandbox.mount([])

@@ -220,19 +220,3 @@ extension MountSuites {
     }
   }
 }
-
-/// Runs a script as another process.
-///
-/// - Returns: what it printed.
-private func shell(_ script: String, _ arguments: String...) throws -> String {
-  let process = Process()
-  process.executableURL = URL(fileURLWithPath: "/bin/sh")
-  process.arguments = ["-c", script, "sh"] + arguments
-  let output = Pipe()
-  process.standardOutput = output
-  process.standardError = output
-  try process.run()
-  let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-  process.waitUntilExit()
-  return text.trimmingCharacters(in: .whitespacesAndNewlines)
-}

@@ -77,16 +77,8 @@ extension MountSuites {
 
     /// - Parameter upper: a directory for the upper layer and its work directory; nil for a tmpfs.
     private func overlay(upper: String?) throws -> String {
-      let process = Process()
-      process.executableURL = URL(fileURLWithPath: "/usr/bin/unshare")
-      process.arguments = ["--mount", "timeout", "60", "bash", "-c", Self.overlayScript, "bash", upper ?? ""]
-      let output = Pipe()
-      process.standardOutput = output
-      process.standardError = output
-      try process.run()
-      let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-      process.waitUntilExit()
-      return text.trimmingCharacters(in: .whitespacesAndNewlines)
+      try outputOfProcess(
+        ["unshare", "--mount", "timeout", "60", "bash", "-c", Self.overlayScript, "bash", upper ?? ""])
     }
 
     private static let overlayScript = """

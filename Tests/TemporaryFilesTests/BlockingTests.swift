@@ -58,7 +58,8 @@ import Testing
         group.addTask {
           await offPool(on: pool) {
             progress.running.add(1, ordering: .relaxed)
-            while !progress.isReleased.load(ordering: .acquiring) { usleep(100) }
+            // Long naps: so many threads that look all the time leave no processor to the task that releases them.
+            while !progress.isReleased.load(ordering: .acquiring) { usleep(20_000) }
           }
         }
       }

@@ -70,7 +70,9 @@ struct Guardian {
       while Signals.next(of: SignalSet([parentDeath])) == nil {}
       // This process ends when the pipe does, and this thread with it.
       usleep(UInt32(patience) * 1000)
-      if let mount = message.mount(at: mountPoint) { MountPoint.abort(mount) }
+      guard let mount = message.mount(at: mountPoint) else { return }
+      MountPoint.abort(mount)
+      try? MountPoint.unmount(mountPoint, lazily: true)
     }
     try message.readToEnd(of: FileDescriptor(rawValue: 3))
     guard !message.isGoodbye else { return }
