@@ -3,8 +3,9 @@ internal import Glibc
 internal import Synchronization
 internal import SystemPackage
 
-/// The background thread of a store: it moves files to disk when memory gets short, gives up copies of what is on disk, and
-/// gives idle memory back to the system. It starts when first needed, sleeps without a timeout when there is nothing to do, and ends with the store.
+/// The background thread of a store: it moves files to disk when memory gets short, gives up copies of what is on disk,
+/// and gives idle memory back to the system. It starts when first needed, sleeps without a timeout when there is nothing
+/// to do, and ends with the store.
 ///
 /// It references no store, not even weakly: with a weak reference to it, each file's retain and release of its store would
 /// take the runtime's slow path. The store of the files to spill is that of the files.

@@ -3,8 +3,6 @@ import Testing
 @testable import SpoolFS
 
 @Suite struct DirtyLimitTests {
-  private static let mebibyte: Int64 = 1 << 20
-
   @Test(
     arguments: [
       (24 << 30, nil, 128 << 20), (512 << 20, nil, 128 << 20), (96 << 20, nil, 24 << 20), (48 << 20, nil, 12 << 20),
