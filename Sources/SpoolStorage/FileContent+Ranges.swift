@@ -64,11 +64,8 @@ extension FileContent {
     // Space first: when there is none, nothing has been cleared.
     try spill.reserve(range)
     let inner = try clearEdges(of: range, in: spill, unconfirmed)
-    // Pages without data need not be zeros on disk.
-    do throws(Errno) { try spill.clearReserved(inner) } catch {
-      if error != .notSupported { throw error }
-      unconfirmed.hasStaleHoles = true
-    }
+    // Pages without data need not be zeros on disk, so it may also fail: where what it writes back first is refused.
+    do throws(Errno) { try spill.clearReserved(inner) } catch { unconfirmed.hasStaleHoles = true }
   }
 
   /// Gives the range memory or disk space.
@@ -123,11 +120,8 @@ extension FileContent {
     guard let unconfirmed = spill.unconfirmed else { return try spill.punchHole(range, size: size) }
     if range.isEmpty { return }
     let inner = try clearEdges(of: range, in: spill, unconfirmed)
-    // A page without data is a hole, whatever the disk has there.
-    do throws(Errno) { try spill.free(inner) } catch {
-      if error != .notSupported { throw error }
-      unconfirmed.hasStaleHoles = true
-    }
+    // A page without data is a hole, whatever the disk has there and says.
+    do throws(Errno) { try spill.free(inner) } catch { unconfirmed.hasStaleHoles = true }
   }
 
   /// The first offset at or after `offset` in a page that holds data. Pages that were only allocated hold none, as on

@@ -9,6 +9,8 @@ struct Comparison {
   let steps: Int
   var users = 1
   var largestSize: Int64 = 300_000
+  /// Whether scripts may take space without data (plain fallocate); half of them do. Some disks cannot.
+  var mayAllocate = true
   /// Steps between two comparisons of everything.
   var snapshotEvery = 500
 
@@ -20,7 +22,7 @@ struct Comparison {
 
   /// Preconditions: the thread has a root of its own (`onThread`).
   func run(_ subject: some Subject, _ reference: some Subject) {
-    var generator = ScriptGenerator(seed: seed, users: users, largestSize: largestSize)
+    var generator = ScriptGenerator(seed: seed, users: users, largestSize: largestSize, mayAllocate: mayAllocate)
     var history: [String] = []
     for step in 0..<steps {
       let operation = generator.next()

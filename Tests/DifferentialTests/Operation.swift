@@ -85,11 +85,11 @@ struct ScriptGenerator {
   /// tmpfs calls pages that were only allocated holes; we call them data. So a script has plain allocations or seeks.
   private let allocates: Bool
 
-  init(seed: UInt64, users: Int, largestSize: Int64) {
+  init(seed: UInt64, users: Int, largestSize: Int64, mayAllocate: Bool) {
     random = SeededGenerator(seed: seed)
     self.users = users
     self.largestSize = largestSize
-    allocates = seed % 2 == 0
+    allocates = mayAllocate && seed % 2 == 0
   }
 
   private mutating func pick<T>(_ values: [T]) -> T { values.randomElement(using: &random)! }

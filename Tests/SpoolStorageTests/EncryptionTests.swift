@@ -1,6 +1,7 @@
 import CSpoolSystem
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import SpoolStorage

@@ -1,4 +1,5 @@
 import SpoolStorage
+import TestSupport
 import Testing
 
 /// Files of which a processor's caches keep nothing until it is read: what is written to them is copied in another way.

@@ -1,8 +1,7 @@
 import Glibc
-import Synchronization
 
 /// Runs `body` in real threads, each with its number, and waits for all of them. Not tasks: the bodies block.
-func runThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+package func runThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
   final class Job: Sendable {
     let number: Int
     let body: @Sendable (Int) -> Void
@@ -23,13 +22,4 @@ func runThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
     return thread
   }
   for thread in threads { pthread_join(thread, nil) }
-}
-
-/// Complaints of many threads: `#expect` per byte read would be too slow.
-final class Complaints: Sendable {
-  private let texts = Mutex<[String]>([])
-
-  func add(_ text: String) { texts.withLock { if $0.count < 10 { $0.append(text) } } }
-
-  var all: [String] { texts.withLock { $0 } }
 }
