@@ -1,6 +1,8 @@
 import CSpoolSystem
+import Foundation
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import TemporaryFiles
@@ -51,6 +53,25 @@ import Testing
     #expect(try file.isRolledOver == true && file.position == 101)
     try file.seek(to: 0)
     #expect(try file.readToEnd() == [UInt8](repeating: 1, count: 100) + [2])
+  }
+
+  @Test(.enabled(if: geteuid() == 0, "mounting a disk that fails takes root"))
+  func whatTheDiskRefusedIsPersistedFromMemory() throws {
+    let (disk, sandbox) = (try FaultyDisk(), try Sandbox())
+    defer { disk.end() }
+    let store = try SpoolStore(SpoolConfiguration(memoryBudget: 16 << 20, spillDirectory: disk.path))
+    let bytes = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 * 7 >> 3) }
+    for replaces in [false, true] {
+      var file = try SpooledTemporaryFile(threshold: .bytes(0), store: store)
+      disk.order(.refuse(.noSpace))
+      try file.write(bytes)
+      #expect(file.isRolledOver == true)
+      let target = sandbox.path.appending("kept")
+      try file.persist(to: target, replacing: replaces, synchronize: true)
+      #expect(FileManager.default.contents(atPath: target.string).map(Array.init) == bytes)
+      if replaces { unlink(target.string) }
+      disk.order(.take)
+    }
   }
 
   @Test func aRemovedDirectoryIsUsedAgainWhenItIsBack() throws {
