@@ -14,13 +14,27 @@ class Stop(Exception):
     """The rest of the script has no defined outcome."""
 
 
+class FileBytes(io.BytesIO):
+    """Bytes that truncate() extends, as it does those of a file; BytesIO leaves them."""
+
+    def truncate(self, size=None):
+        size = self.tell() if size is None else size
+        missing = size - self.getbuffer().nbytes
+        if missing > 0:
+            position = self.seek(0, 1)
+            self.seek(0, 2)
+            self.write(bytes(missing))
+            self.seek(position)
+        return super().truncate(size)
+
+
 class TextScript:
-    """Text over BytesIO, or over a spooled file if max_size is given."""
+    """Text over bytes in memory, or over a spooled file if max_size is given."""
 
     def __init__(self, content, encoding, newline, errors, max_size=None):
         settings = dict(encoding=encoding, newline=newline, errors=errors)
         if max_size is None:
-            self.bytes = io.BytesIO(content)
+            self.bytes = FileBytes(content)
             self.file = io.TextIOWrapper(self.bytes, **settings)
         else:
             self.bytes = None
