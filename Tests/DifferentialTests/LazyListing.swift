@@ -52,7 +52,11 @@ final class HostListing {
 
   deinit { close(directory) }
 
-  func look() { promise.look { inode($0) } }
+  func look() {
+    // A directory that was removed lists nothing, although "." and ".." can still be found in it.
+    let isRemoved = isRemoved
+    promise.look { isRemoved ? nil : inode($0) }
+  }
 
   /// Reads about as many entries.
   func read(_ count: Int) {
@@ -67,6 +71,11 @@ final class HostListing {
       left -= part.count
     }
     return promise.verdict(ended: left > 0)
+  }
+
+  private var isRemoved: Bool {
+    var found = Glibc.stat()
+    return fstat(directory, &found) == 0 && found.st_nlink == 0
   }
 
   private func inode(_ name: [UInt8]) -> UInt64? {
