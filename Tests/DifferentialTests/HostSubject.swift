@@ -62,7 +62,11 @@ final class HostSubject: Subject {
     let fileBefore = file.flatMap { stamps(of: $0) }
     var outcome = performEntered(operation)
     let after = Array(zip(before, stamps(of: operation))) + (file.map { [(fileBefore, stamps(of: $0))] } ?? [])
-    for (before, after) in after { outcome.text += stampOrder.add(before, after, setsTimes: operation.setsTimes) }
+    // A rename that changes a directory of its own paths leaves them on files that it has not touched.
+    let renamed = operation.isRename ? Set((before + [fileBefore]).compactMap { $0?.inode }) : nil
+    for (before, after) in after where renamed.map({ $0.contains(after?.inode ?? 0) }) ?? true {
+      outcome.text += stampOrder.add(before, after, setsTimes: operation.setsTimes)
+    }
     stampOrder.endOperation()
     return outcome
   }

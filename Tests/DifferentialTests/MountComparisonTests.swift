@@ -45,7 +45,7 @@ struct MountComparisonTests {
   @Test("by four clients at once", arguments: MountOptions.Cache.allCases)
   func fourClients(cache: MountOptions.Cache) throws {
     let storage = SpoolConfiguration(threshold: .bytes(50_000), memoryBudget: 2 << 20)
-    let comparisons = (0..<4).map { Comparison(seed: Comparison.seed(400 + $0), steps: 4_000) }
+    let comparisons = (0..<4).map { Comparison(seed: Comparison.seed(400 + $0), steps: 2_000) }
     try compare(comparisons, storage, MountOptions(cache: cache))
   }
 

@@ -44,6 +44,10 @@ extension Operation {
   }
 }
 
+extension Operation {
+  var isRename: Bool { if case .rename = self { true } else { false } }
+}
+
 enum OpenMode: CaseIterable {
   case read, write, readWrite, append, truncate
 
