@@ -110,7 +110,7 @@ extension FileContent {
   /// Preconditions: in memory, `writerLock` held; readers may be at work.
   private func makeCopyOnDisk() throws(Errno) -> SpillFile {
     let directory = if let directory { directory } else { try store.spillTarget.open() }
-    let copy = try directory.makeFile(for: store)
+    let copy = try store.makeSpillFile(in: directory, for: self)
     let size = size
     var end: Int64 = 0
     var gatherer = SpillGatherer(copy)

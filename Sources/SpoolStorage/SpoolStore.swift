@@ -44,6 +44,10 @@ public final class SpoolStore: Sendable {
   /// Whether somebody above, the kernel for a mount, caches what files on disk hold. Files that move there later do not
   /// have it cached twice.
   let isCachedAbove = Atomic<Bool>(false)
+  /// Descriptors of the process's limit that files on disk leave to others; 0: none.
+  let reservedDescriptors = Atomic<Int>(0)
+  /// Whether it has been told that files found no descriptor.
+  let toldOfDescriptors = Atomic<Bool>(false)
   let spiller: Spiller
   /// The spiller's.
   let freedBuffers: SharedNumber
@@ -178,7 +182,8 @@ public final class SpoolStore: Sendable {
       sealBytes: spillKey?.sealBytes.load(ordering: .relaxed) ?? 0)
   }
 
-  /// Sets who is told when a disk refuses bytes of a file: by the file's identity, on a thread that holds locks of the file.
+  /// Sets who is told when a disk refuses bytes of a file: by the file's identity, on a thread that holds its locks.
+  /// With `reserveDescriptors` also, once, with EMFILE or ENFILE, when a file finds no descriptor to go to disk with.
   package func setRefusalObserver(_ observer: (@Sendable (ObjectIdentifier, Errno) -> Void)?) {
     refusalObserver.set(observer)
   }

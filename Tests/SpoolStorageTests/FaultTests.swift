@@ -52,6 +52,55 @@ import Testing
     }
   }
 
+  /// Whoever takes a mount away needs some, and programs that write to it know nothing of ours.
+  @Test func `files on disk leave the descriptors that are reserved, and are out of space then`() async {
+    await #expect(processExitsWith: .success) {
+      var limit = rlimit(rlim_cur: 200, rlim_max: 200)
+      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+      let store = try makeStore(threshold: .bytes(5000))
+      let told = Told()
+      store.setRefusalObserver { told.add($0, $1) }
+      store.reserveDescriptors(64)
+      var files: [FileContent] = []
+      var last: FileContent?
+      while last == nil {
+        let file = FileContent(store: store)
+        try file.write(pattern(5000, tag: UInt64(files.count)), at: 0)
+        do throws(Errno) {
+          try file.append([1])
+          files.append(file)
+          if files.count > 200 { break }
+        } catch {
+          #expect(error == .noSpace)
+          last = file
+        }
+      }
+      let refused = try #require(last)
+      #expect(files.count > 100 && files.count <= 200 - 64)
+      #expect(throws: Errno.noSpace) { try refused.rollOver() }
+      #expect(!refused.isRolledOver && store.usage.spilledFiles == files.count && store.usage.diskRefusals == 0)
+      try expect(refused, reads: pattern(5000, tag: UInt64(files.count)), asking: 6000)
+      #expect(told.all == [ObjectIdentifier(refused): [.tooManyOpenFiles]])
+      // They are there.
+      let free = (0..<60).map { _ in dup(0) }
+      #expect(free.allSatisfy { $0 >= 0 })
+      for descriptor in free { close(descriptor) }
+      files.removeLast()
+      try refused.append([1])
+      #expect(refused.isRolledOver)
+    }
+  }
+
+  private final class Told: @unchecked Sendable {
+    // @unchecked: `lock` protects the variable.
+    private let lock = Lock()
+    private var errors: [ObjectIdentifier: [Errno]] = [:]
+
+    func add(_ file: ObjectIdentifier, _ error: Errno) { lock.withLock { errors[file, default: []].append(error) } }
+
+    var all: [ObjectIdentifier: [Errno]] { lock.withLock { errors } }
+  }
+
   @Test(arguments: [false, true])
   func `a disk that takes only part of a move or a write changes nothing`(encrypts: Bool) async {
     await #expect(processExitsWith: .success) { [encrypts = encrypts as Bool] in

@@ -79,6 +79,13 @@ public final class Mount: Sendable {
     guardian.dismiss()
   }
 
+  /// Whether the kernel still sends requests: not after an unmount, and not when somebody has aborted the connection.
+  package var isConnected: Bool { session.isConnected }
+
+  /// Descriptors that files on disk leave to the rest of the process: for readers that are added under load, and for what
+  /// takes the mount away.
+  private static let reservedDescriptors = 64
+
   /// Whether the mount is there still.
   ///
   /// - Throws: `.busy` where another mount covers it, which must not be unmounted in its place.
@@ -129,6 +136,7 @@ public final class Mount: Sendable {
       )
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
       files.store.setCachedAbove(options.cache != .none)
+      files.store.reserveDescriptors(Self.reservedDescriptors)
       if geteuid() == 0 {
         let limit = DirtyLimit(treeSize: files.configuration.storage.dataLimit)
         BackingDevice.setLimits(major: entry.major, minor: entry.minor, dirtyBytes: limit.bytes)
@@ -203,6 +211,7 @@ enum MountedFileSystems {
 
   static func release(_ files: FileSystem) {
     files.store.setCachedAbove(false)
+    files.store.reserveDescriptors(0)
     registry.lock.withLock { _ = registry.claimed.remove(ObjectIdentifier(files)) }
   }
 }

@@ -12,6 +12,7 @@ struct RefusalLog {
 
   /// - Complexity: linear in the number of entries of the tree when a line is due, O(1) otherwise.
   mutating func tell(_ content: ObjectIdentifier, _ error: Errno, _ files: FileSystem) {
+    if error == .tooManyOpenFiles || error == .tooManyOpenFilesInSystem { return Self.tellOfDescriptors(error) }
     let now = coarseNanoseconds()
     if let toldAt, now - toldAt < Self.interval {
       untold += 1
@@ -23,5 +24,17 @@ struct RefusalLog {
       "the disk refuses what was written to \(name): \(error); it stays in memory while there is room\(others)")
     toldAt = now
     untold = 0
+  }
+
+  private static func tellOfDescriptors(_ error: Errno) {
+    let limit =
+      error == .tooManyOpenFiles
+      ? "the limit of open files (RLIMIT_NOFILE) is \(DescriptorLimit.soft); raise it (ulimit -n)"
+      : "the system's limit of open files (fs.file-max) is reached; raise it"
+    Logger(label: "spoolfs").warning(
+      """
+      no file descriptor is left for another file on disk, so writers get ENOSPC: \(limit), or keep more in memory \
+      (--memory, --threshold)
+      """)
   }
 }

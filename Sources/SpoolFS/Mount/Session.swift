@@ -244,6 +244,13 @@ final class Session: @unchecked Sendable {
 
   var hasEnded: Bool { isEnded.load(ordering: .acquiring) }
 
+  /// Whether the kernel may send requests. Known at once, while threads may take a moment to end.
+  var isConnected: Bool {
+    if hasEnded { return false }
+    var event = pollfd(fd: device, events: 0, revents: 0)
+    return poll(&event, 1, 0) <= 0 || event.revents & Int16(POLLERR) == 0
+  }
+
   /// Sleeps until the kernel has dropped the connection, or `timeout` has passed.
   func waitForEnd(timeout: Duration? = nil) {
     let deadline = timeout.map { ContinuousClock.now + $0 }

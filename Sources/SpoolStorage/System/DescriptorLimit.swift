@@ -15,6 +15,16 @@ package enum DescriptorLimit {
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
+  /// The soft limit now.
+  package static var soft: UInt { current().rlim_cur }
+
+  /// Whether an open descriptor is among the last `count` that the limit allows, of a small limit at most its upper half.
+  /// The kernel gives the lowest number that is free, so nearly all below it are then in use.
+  static func isAmongLast(_ count: Int, _ descriptor: Int32) -> Bool {
+    let limit = soft
+    return UInt(descriptor) >= limit - min(UInt(count), limit / 2)
+  }
+
   private static func current() -> rlimit {
     var limit = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
