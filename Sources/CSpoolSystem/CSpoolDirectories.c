@@ -4,8 +4,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,6 +41,13 @@ int spool_open_subdirectory(int directory, const char *name, int flags) {
   close(file);
   errno = error;
   return -1;
+}
+
+int spool_set_immutable(int file, int is_immutable) {
+  int flags;
+  if (ioctl(file, FS_IOC_GETFLAGS, &flags) != 0) return -1;
+  int wanted = is_immutable ? flags | FS_IMMUTABLE_FL : flags & ~FS_IMMUTABLE_FL;
+  return wanted == flags ? 0 : ioctl(file, FS_IOC_SETFLAGS, &wanted);
 }
 
 int spool_chmod_path_descriptor(int file, mode_t mode) {

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -38,6 +39,20 @@ void spool_signal_at_parent_death(int signal) { prctl(PR_SET_PDEATHSIG, signal, 
 void spool_syslog(int priority, const char *text) { syslog(priority, "%s", text); }
 
 int spool_last_signal(void) { return SIGRTMAX; }
+
+// `struct pidfd_info` and PIDFD_GET_INFO of Linux 6.13; PIDFD_INFO_EXIT of 6.15.
+struct exit_info {
+  uint64_t mask, control_group;
+  uint32_t ids[11];
+  int32_t exit_code;
+};
+
+int spool_exit_status(int pidfd) {
+  const uint64_t wants_exit = 1 << 3;
+  struct exit_info info = {.mask = wants_exit};
+  if (ioctl(pidfd, _IOWR(0xFF, 11, struct exit_info), &info) != 0 || !(info.mask & wants_exit)) return -1;
+  return info.exit_code;
+}
 
 int spool_pidfd_open(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
 

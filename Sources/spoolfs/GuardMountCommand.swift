@@ -7,9 +7,12 @@ struct GuardMountCommand: ParsableCommand {
 
   @Argument var mountPoint: String
   @Argument var directory: String?
+  @Flag(name: .customLong(Guardian.sharedFlag)) var isInSharedDirectory = false
 
   func run() throws {
-    try Guardian.keepWatch(
-      over: CommandLineBytes.path(mountPoint), directory: directory.map { CommandLineBytes.path($0) })
+    let directory = directory.map { CommandLineBytes.path($0) }
+    try GuardianProcess(
+      of: CommandLineBytes.path(mountPoint), directory: directory, isInSharedDirectory: isInSharedDirectory
+    ).run()
   }
 }

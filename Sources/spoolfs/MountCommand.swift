@@ -74,7 +74,7 @@ struct MountCommand: ParsableCommand {
     try Preconditions.check(settings)
     // Not to keep the user's directory, which may be below the mount point, busy.
     chdir("/")
-    let guardian = try Guardian(of: mountPoint, directory: nil)
+    let guardian = try Guardian(of: mountPoint)
     defer { guardian.dismiss() }
     let server = try Server(settings, at: mountPoint)
     guardian.watch(server.entry)

@@ -27,7 +27,7 @@ struct RunCommand: ParsableCommand {
         spoolfs run -o size=50%,nr_inodes=1m bash
 
       Exit status: that of PROGRAM, 128+n if signal n ended it, 127 if it was not found, 126 if it cannot be executed, \
-      125 if spoolfs itself failed.
+      125 if spoolfs itself failed, or the tree was taken away while PROGRAM ran.
       """)
 
   @OptionGroup var tree: TreeOptions
@@ -63,22 +63,41 @@ struct RunCommand: ParsableCommand {
     let directory = try PrivateDirectory(openToOthers: settings.allowOther)
     let guardian: Guardian
     do {
-      guardian = try Guardian(of: directory.mountPoint, directory: directory.path)
+      guardian = try Guardian(of: directory.mountPoint, directory: directory)
     } catch {
-      directory.remove()
+      try? directory.clear()
+      try? directory.remove()
       throw error
     }
-    defer {
-      directory.remove()
-      guardian.dismiss()
-    }
+    defer { Self.end(directory, guardian) }
     LoggingSystem.bootstrap { _ in CommandLogHandler(usesSystemLog: false) }
     let server = try Server(settings, at: directory.mountPoint)
     guardian.watch(server.entry)
+    directory.sealMountPoint()
     if settings.transport == .auto, let obstacle = server.ringObstacle { Terminal.note(obstacle) }
     let status = runProgram(temporary: directory.mountPoint, signalMask: signalMask)
+    let loss = server.loss
+    if let loss {
+      Terminal.note(
+        "\(server.entry.path), the temporary directory of '\(CommandLineBytes.shown(program[0]))', \(loss) while it ran")
+    }
     Leftovers(of: server, policy: leftover).unmount()
-    throw ExitCode(status)
+    throw ExitCode(loss == nil ? status : Self.ownFailure)
+  }
+
+  /// Removes the private directory. Where others could take its name, that is left to the guardian: programs may have it.
+  private static func end(_ directory: PrivateDirectory, _ guardian: Guardian) {
+    do throws(Errno) {
+      try directory.clear()
+      if directory.isInSharedDirectory {
+        try? directory.lock.close()
+        return guardian.leaveName()
+      }
+      try directory.remove()
+    } catch {
+      Terminal.note("cannot remove \(directory.path), which the next run tries again: \(error.description)")
+    }
+    guardian.dismiss()
   }
 
   /// Runs the program to its end.

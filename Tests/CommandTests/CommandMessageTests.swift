@@ -137,7 +137,7 @@ extension CommandTests {
     @Test(.enabled(if: getuid() == 0, "takes a mount namespace of its own"))
     func aDefaultSpillDirectoryInMemoryIsWarnedOfOnce() async throws {
       try await Sandbox.with { sandbox in
-        let script = "mount -t tmpfs none /var/tmp && cd / && unset SPOOLFS_SPILL_DIR XDG_RUNTIME_DIR && exec \"$@\""
+        let script = "mount -t tmpfs none /var/tmp && cd / && unset SPOOLFS_SPILL_DIR SPOOLFS_RUN_DIR && exec \"$@\""
         let outcome = try await sandbox.run(
           "unshare", ["--mount", "sh", "-c", script, "sh", Sandbox.executable.string, "run", "echo", "done"])
         #expect(outcome.text == "done\n" && outcome.exitCode == 0)

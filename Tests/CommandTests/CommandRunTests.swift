@@ -30,16 +30,6 @@ extension CommandTests {
       }
     }
 
-    @Test(arguments: [nil, "/var/tmp/\(String(repeating: "x", count: 80))", "relative", "/nonexistent", "/proc"])
-    func withoutAUsableRuntimeDirectoryItIsInTmp(runtime: String?) async throws {
-      try await Sandbox.with { sandbox in
-        let outcome = try await sandbox.spoolfs(
-          ["run", "sh", "-c", "echo $TMPDIR"], environment: ["XDG_RUNTIME_DIR": runtime])
-        #expect(outcome.text.hasPrefix("/tmp/spoolfs-"), "\(outcome.testDescription)")
-        #expect(!FilePath(String(outcome.text.dropLast())).removingLastComponent().exists)
-      }
-    }
-
     /// What most kernels lack is nothing to disturb anybody with, unless it was asked for.
     @Test func whyThereIsNoRingIsToldToWhoAsks() async throws {
       let isOn = (try? readText("/sys/module/fuse/parameters/enable_uring"))?.hasPrefix("Y") == true
@@ -198,14 +188,6 @@ extension CommandTests {
       }
     }
 
-    @Test func theProgramMayUnmountTheTreeItself() async throws {
-      try await Sandbox.with { sandbox in
-        let script = "cd / && '\(Sandbox.executable)' unmount --lazy \"$TMPDIR\" && exit 3"
-        let outcome = try await sandbox.spoolfs(["run", "--", "sh", "-c", script])
-        #expect(outcome.exitCode == 3, "\(outcome.testDescription)")
-      }
-    }
-
     @Test func treesOfTwoRunsAreApart() async throws {
       try await Sandbox.with { sandbox in
         let inner = "test ! -e \"$TMPDIR/outer\" && touch \"$TMPDIR/inner\" && echo \"$TMPDIR\""
@@ -264,7 +246,8 @@ extension CommandTests {
         let outcome = try await sandbox.spoolfs(["run", "sh", "-c", "exit 4"], environment: ["PATH": path])
         #expect(outcome.exitCode == 4)
         #expect(outcome.errorText.contains("cannot unmount \(sandbox.runtimeDirectory)/"))
-        #expect(outcome.errorText.hasSuffix("no way\n"), "\(outcome.testDescription)")
+        #expect(outcome.errorText.contains("no way\n"), "\(outcome.testDescription)")
+        #expect(outcome.errorText.contains("spoolfs: cannot remove \(sandbox.runtimeDirectory)/"))
         // With the real one the next run clears it away.
         try await sandbox.spoolfs(["run", "true"]).expect("")
       }
@@ -285,7 +268,7 @@ extension CommandTests {
         try #require(await eventually { sandbox.processes.isEmpty })
         #expect(sandbox.mounts.count == 1)
         #expect(sandbox.runtimeDirectory.entries.count == 1)
-        let next = try await sandbox.spoolfs(["run", "--", "sh", "-c", "ls \"$XDG_RUNTIME_DIR\" | wc -l"])
+        let next = try await sandbox.spoolfs(["run", "--", "sh", "-c", "ls \"$SPOOLFS_RUN_DIR\" | wc -l"])
         #expect(next.text == "1\n", "\(next.testDescription)")
         #expect(sandbox.mounts.isEmpty)
       }
@@ -299,7 +282,7 @@ extension CommandTests {
         // A stopped server does not answer; who looks for dead ones must not ask it.
         _ = try await sandbox.withRunning(Sandbox.executable.string, ["run", "--", "sh", "-c", script]) { program in
           try #require(await eventually { isStopped(program.process) })
-          let other = try await sandbox.spoolfs(["run", "--", "sh", "-c", "ls \"$XDG_RUNTIME_DIR\" | wc -l"])
+          let other = try await sandbox.spoolfs(["run", "--", "sh", "-c", "ls \"$SPOOLFS_RUN_DIR\" | wc -l"])
           #expect(other.text == "2\n", "\(other.testDescription)")
           #expect(sandbox.mounts.count == 1)
           program.send(SIGCONT)

@@ -131,7 +131,7 @@ struct Sandbox: Sendable {
   var mountPoint: FilePath { directory.appending("mnt") }
   /// Where files spill to (`SPOOLFS_SPILL_DIR`).
   var spillDirectory: FilePath { directory.appending("spill") }
-  /// Where private mount points are made (`XDG_RUNTIME_DIR`).
+  /// Where private mount points are made (`SPOOLFS_RUN_DIR`). Nobody else may write there.
   var runtimeDirectory: FilePath { directory.appending("run") }
   /// Anything else that the test needs, on disk.
   var work: FilePath { directory.appending("work") }
@@ -245,7 +245,7 @@ struct Sandbox: Sendable {
   private func environment(adding changes: [String: String?]) -> Environment {
     var all: [String: String?] = [
       Self.marker: directory.string, "SPOOLFS_SPILL_DIR": spillDirectory.string,
-      "XDG_RUNTIME_DIR": runtimeDirectory.string, "TMPDIR": nil, "TEMP": nil, "TMP": nil, "LC_ALL": "C",
+      "SPOOLFS_RUN_DIR": runtimeDirectory.string, "TMPDIR": nil, "TEMP": nil, "TMP": nil, "LC_ALL": "C",
     ]
     all.merge(changes) { $1 }
     return .inherit.updating(
@@ -291,6 +291,9 @@ struct Sandbox: Sendable {
   private func remove() async {
     for process in processes { kill(process.identifier, SIGKILL) }
     for mount in mounts.reversed() { umount2(mount.path.string, Int32(MNT_DETACH)) }
+    // What a killed `run` of root's has sealed.
+    _ = try? await Subprocess.run(
+      .name("chattr"), arguments: ["-R", "-f", "-i", runtimeDirectory.string], output: .discarded, error: .discarded)
     _ = try? await Subprocess.run(
       .name("rm"), arguments: ["-rf", "--one-file-system", directory.string], output: .discarded)
   }

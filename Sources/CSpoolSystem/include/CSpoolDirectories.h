@@ -22,5 +22,9 @@ ssize_t spool_list_directory(int directory, void *buffer, size_t size);
 // (openat2(2) with RESOLVE_NO_XDEV, where the kernel has it). `flags` are O_RDONLY or spool_O_PATH.
 int spool_open_subdirectory(int directory, const char *name, int flags);
 
+// Sets or clears FS_IMMUTABLE_FL: root's programs can then make nothing in the directory either, and nobody can remove it.
+// 0, or -1 and errno: EPERM without CAP_LINUX_IMMUTABLE, ENOTTY and EOPNOTSUPP where the filesystem has no such thing.
+int spool_set_immutable(int file, int is_immutable);
+
 // chmod(2) of what is open with O_PATH, which fchmod(2) refuses.
 int spool_chmod_path_descriptor(int file, mode_t mode);

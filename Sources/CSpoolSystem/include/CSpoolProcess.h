@@ -32,6 +32,10 @@ int spool_last_signal(void);
 // glibc before 2.36 has no wrapper, and syscall(2) is variadic.
 int spool_pidfd_open(pid_t process);
 
+// How the process that `pidfd` stands for ended, as waitpid(2) tells it; -1 where that is not known (before Linux 6.15, or
+// until its parent has asked).
+int spool_exit_status(int pidfd);
+
 // setns(2) is for GNU sources. 0, or -1 and errno.
 int spool_enter_mount_namespace(int file);
 

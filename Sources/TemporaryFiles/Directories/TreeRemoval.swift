@@ -1,7 +1,30 @@
 internal import CSpoolSystem
 internal import Glibc
 internal import SpoolStorage
-internal import SystemPackage
+package import SystemPackage
+
+/// What the command removes beside temporary directories.
+package enum DirectoryTree {
+  /// Removes whatever is at `path`: a directory with everything in it, or another entry.
+  ///
+  /// - Throws: what the first entry that could not be removed failed with. What could be removed is gone then.
+  package static func remove(_ path: FilePath) throws(Errno) {
+    if path.withPlatformString({ unlink($0) }) == 0 { return }
+    let error = currentErrno()
+    if error == .noSuchFileOrDirectory { return }
+    // Linux says EISDIR, POSIX EPERM.
+    guard error == .isDirectory || error == .notPermitted else { throw error }
+    do {
+      try TreeRemoval.remove(path, FileIdentity(at: path))
+    } catch let error as TemporaryFileError {
+      throw error.errno ?? .ioError
+    } catch let error as Errno {
+      throw error
+    } catch {
+      throw .ioError
+    }
+  }
+}
 
 /// Removes a directory with everything in it, as `rm -rf` would, and never anything that is not in it.
 ///

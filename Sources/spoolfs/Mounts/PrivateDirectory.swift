@@ -5,134 +5,195 @@ internal import SpoolStorage
 internal import SystemPackage
 internal import TemporaryFiles
 
-/// A directory of our own with a mount point in it, under a short path: the address of a unix socket in it has to fit
-/// into 108 bytes.
+/// A directory of our own with a mount point in it, under a short path.
 ///
-/// Its owner holds a lock (flock(2)) on it for as long as it lives. Whoever gets the lock knows that the owner is dead
-/// and may clear the directory away, without asking a mount that might not answer.
+/// Its owner holds a lock (flock(2)) on it for as long as it or its guardian lives. Whoever gets the lock knows that both
+/// are dead and may clear the directory away, without asking a mount that might not answer.
 struct PrivateDirectory {
-  private static let namePrefix = "spoolfs-"
-  private static let randomLength = 8
-  private static let standardBase: FilePath = "/tmp"
-  /// The longest path of a directory that ours may be in.
-  private static let maximumBaseLength = 40
+  private static let mountPointName = "tmp"
 
   let path: FilePath
-  private let lock: FileDescriptor
+  /// Whether others can make entries beside it.
+  let isInSharedDirectory: Bool
+  /// The open directory, with the lock.
+  let lock: FileDescriptor
+  /// The mount point as it is without the mount.
+  private let bare: FileDescriptor?
 
-  var mountPoint: FilePath { Self.mountPoint(in: path) }
-
-  private static func mountPoint(in directory: FilePath) -> FilePath { directory.appending("tmp") }
+  var mountPoint: FilePath { path.appending(Self.mountPointName) }
 
   /// Makes a directory with mode 0700, or with 0711 when others are to find the way to the mount in it.
   init(openToOthers: Bool) throws(CommandFailure) {
-    var failure = CommandFailure(.other, "there is no directory for the mount point")
-    // A runtime directory is closed to others.
-    for base in openToOthers ? [Self.standardBase] : Self.bases() {
-      do {
-        (path, lock) = try Self.create(in: base, openToOthers: openToOthers)
-        return
-      } catch {
-        let kind = error == .permissionDenied ? CommandFailure.Kind.noPermission : .other
-        failure = CommandFailure(kind, "cannot make a directory in \(base)", error)
-      }
+    let base = try BaseDirectory.choose()
+    do throws(Errno) {
+      self = try Self.make(in: base, openToOthers: openToOthers)
+    } catch {
+      let kind = error == .permissionDenied ? CommandFailure.Kind.noPermission : .other
+      throw CommandFailure(kind, "cannot make a directory in \(base.path)", error)
     }
-    throw failure
   }
 
-  private static func create(in base: FilePath, openToOthers: Bool) throws(Errno) -> (FilePath, FileDescriptor) {
+  /// One that exists already.
+  ///
+  /// - Parameter lock: the open directory, with the lock.
+  init(at path: FilePath, isInSharedDirectory: Bool, lock: FileDescriptor) {
+    self.init(path, isInSharedDirectory, lock, bare: nil)
+  }
+
+  private init(_ path: FilePath, _ isInSharedDirectory: Bool, _ lock: FileDescriptor, bare: FileDescriptor?) {
+    self.path = path
+    self.isInSharedDirectory = isInSharedDirectory
+    self.lock = lock
+    self.bare = bare
+  }
+
+  private static func make(in base: BaseDirectory, openToOthers: Bool) throws(Errno) -> PrivateDirectory {
     for _ in 0..<TemporaryName.maximumAttempts {
-      let path = base.appending(namePrefix + TemporaryName.random(length: randomLength))
-      if let lock = try create(path, openToOthers: openToOthers) { return (path, lock) }
+      if let directory = try make(base.randomPath(), in: base, openToOthers) { return directory }
     }
     throw .fileExists
   }
 
   /// Makes and locks the directory. Nil: the name is taken, or somebody who takes the new directory for a dead one's
   /// clears it away before it is locked.
-  private static func create(_ path: FilePath, openToOthers: Bool) throws(Errno) -> FileDescriptor? {
+  private static func make(
+    _ path: FilePath, in base: BaseDirectory, _ openToOthers: Bool
+  ) throws(Errno) -> PrivateDirectory? {
     guard path.withPlatformString({ mkdir($0, 0o700) }) == 0 else {
       if errno == EEXIST { return nil }
-      throw Errno(rawValue: errno)
+      throw currentErrno()
     }
     var lock: FileDescriptor?
     do throws(Errno) {
       let directory = try open(path)
       lock = directory
-      try succeed(flock(directory.rawValue, LOCK_EX | LOCK_NB))
-      try succeed(mountPoint(in: path).withPlatformString { mkdir($0, 0o700) })
-      try succeed(fchmod(directory.rawValue, openToOthers ? 0o711 : 0o700))
-      return directory
+      try retryingInterrupts { flock(directory.rawValue, LOCK_EX | LOCK_NB) }
+      try retryingInterrupts { mkdirat(directory.rawValue, mountPointName, 0o700) }
+      let bare = try open(FilePath(mountPointName), in: directory.rawValue)
+      try retryingInterrupts { fchmod(directory.rawValue, openToOthers ? 0o711 : 0o700) }
+      return PrivateDirectory(path, base.isShared, directory, bare: bare)
     } catch {
+      if error != .noSuchFileOrDirectory, error != .wouldBlock {
+        _ = path.appending(mountPointName).withPlatformString { rmdir($0) }
+        _ = path.withPlatformString { rmdir($0) }
+      }
       try? lock?.close()
       if error == .noSuchFileOrDirectory || error == .wouldBlock { return nil }
-      removeEmpty(path)
       throw error
     }
   }
 
-  private static func succeed(_ result: Int32) throws(Errno) {
-    if result != 0 { throw Errno(rawValue: errno) }
-  }
-
-  /// Removes the directory, from which nothing may be mounted any more.
-  func remove() {
-    Self.removeEmpty(path)
-    try? lock.close()
-  }
-
-  /// The directories that ours are made in, the first one by preference.
-  private static func bases() -> [FilePath] {
-    guard let base = environmentPath("XDG_RUNTIME_DIR") else { return [standardBase] }
-    var status = stat()
-    guard base.isAbsolute, base.length <= maximumBaseLength, base.withPlatformString({ stat($0, &status) }) == 0,
-      status.st_uid == geteuid(), status.st_mode & S_IFMT == S_IFDIR,
-      base.withPlatformString({ access($0, W_OK | X_OK) }) == 0
-    else { return [standardBase] }
-    return [base, standardBase]
-  }
-
-  private static func open(_ path: FilePath) throws(Errno) -> FileDescriptor {
+  private static func open(_ path: FilePath, in directory: Int32 = AT_FDCWD) throws(Errno) -> FileDescriptor {
     let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
-    let descriptor = path.withPlatformString { spool_openat(AT_FDCWD, $0, flags, 0) }
-    guard descriptor >= 0 else { throw Errno(rawValue: errno) }
-    return FileDescriptor(rawValue: descriptor)
+    return FileDescriptor(
+      rawValue: try retryingInterrupts { path.withPlatformString { spool_openat(directory, $0, flags, 0) } })
   }
 
-  private static func removeEmpty(_ path: FilePath) {
-    _ = mountPoint(in: path).withPlatformString { rmdir($0) }
-    _ = path.withPlatformString { rmdir($0) }
+  /// Sees to it that nothing can be made in the mount point when the mount has gone: programs may still have its path.
+  /// Called when it is mounted.
+  func sealMountPoint() {
+    guard let bare else { return }
+    fchmod(bare.rawValue, 0)
+    // Permissions do not keep root's programs out. Where the filesystem has no such flag, what they make is removed.
+    if geteuid() == 0 { _ = spool_set_immutable(bare.rawValue, 1) }
+    try? bare.close()
   }
 }
+
+// MARK: - The end
+
+extension PrivateDirectory {
+  /// How often a directory that is being filled is emptied.
+  private static let maximumPasses = 32
+  private static let retiredName = "gone"
+
+  /// Takes our mounts away, and removes everything in the directory. Nothing can be made under the mount point's path then.
+  ///
+  /// - Throws: EBUSY where something is mounted still.
+  func clear() throws(Errno) {
+    unmount()
+    fchmod(lock.rawValue, 0o700)
+    try unsealMountPoint()
+    // Its path leads nowhere from here on, so that it stays as empty as it gets.
+    renameat(lock.rawValue, Self.mountPointName, lock.rawValue, Self.retiredName)
+    try removeEntries()
+    // For programs of this user: they would make the mount point anew as a plain directory.
+    fchmod(lock.rawValue, 0o500)
+  }
+
+  /// Removes the cleared directory and lets go of its lock.
+  func remove() throws(Errno) {
+    defer { try? lock.close() }
+    for _ in 0..<Self.maximumPasses {
+      if path.withPlatformString({ rmdir($0) }) == 0 { return }
+      let error = currentErrno()
+      if error == .noSuchFileOrDirectory { return }
+      guard error == .directoryNotEmpty || error == .fileExists else { throw error }
+      fchmod(lock.rawValue, 0o700)
+      try removeEntries()
+    }
+    throw .directoryNotEmpty
+  }
+
+  private func unmount() {
+    for _ in 0..<Self.maximumPasses {
+      guard let mount = try? MountTable.top(at: mountPoint), mount.isSpoolFS,
+        (try? MountPoint.unmount(mountPoint, lazily: true)) != nil
+      else { return }
+    }
+  }
+
+  /// Undoes `sealMountPoint`. A mount point that is gone, or no directory any more, is nothing to worry about here.
+  private func unsealMountPoint() throws(Errno) {
+    let point = spool_open_subdirectory(lock.rawValue, Self.mountPointName, geteuid() == 0 ? O_RDONLY : spool_O_PATH)
+    if point < 0 {
+      if errno == EXDEV { throw .resourceBusy }
+      return
+    }
+    defer { close(point) }
+    if geteuid() == 0 { _ = spool_set_immutable(point, 0) }
+    _ = spool_chmod_path_descriptor(point, 0o700)
+  }
+
+  private func removeEntries() throws(Errno) {
+    // Not by its path, which somebody else may have by now if the directory was removed.
+    let directory = FilePath("/proc/self/fd/\(lock.rawValue)")
+    for _ in 0..<Self.maximumPasses {
+      let names = directoryEntries(directory)
+      if names.isEmpty { return }
+      for name in names { try DirectoryTree.remove(directory.appending(name)) }
+    }
+    throw .directoryNotEmpty
+  }
+}
+
+// MARK: - What others left
 
 extension PrivateDirectory {
   /// Clears away what killed processes of this user left behind: their mounts, and the directories of these.
   static func reclaimStale() {
-    for base in bases() {
-      for name in directoryEntries(base) where isOurs(name) { reclaim(base.appending(name)) }
+    for base in BaseDirectory.all() {
+      for path in base.directories() { reclaim(path, in: base) }
     }
   }
 
-  private static func isOurs(_ name: String) -> Bool {
-    name.hasPrefix(namePrefix) && name.utf8.count == namePrefix.utf8.count + randomLength
-      && name.utf8.dropFirst(namePrefix.utf8.count).allSatisfy(TemporaryName.alphabet.contains)
-  }
-
-  /// Unmounts and removes the directory at `path` if it is one of this user's whose owner is dead.
-  ///
-  /// - Parameter ownerIsEnding: wait for its lock: a process that is killed closes its descriptors one after another,
-  ///   and the one that tells of its end may be gone before the one with the lock.
-  static func reclaim(_ path: FilePath, ownerIsEnding: Bool = false) {
+  /// Clears the directory at `path` if it is one of this user's whose owner is dead, and removes it unless its name must
+  /// not become somebody else's yet.
+  private static func reclaim(_ path: FilePath, in base: BaseDirectory) {
     var status = stat()
-    guard let directory = try? open(path) else { return }
-    defer { try? directory.close() }
-    guard fstat(directory.rawValue, &status) == 0, status.st_uid == geteuid(),
-      flock(directory.rawValue, ownerIsEnding ? LOCK_EX : LOCK_EX | LOCK_NB) == 0
-    else { return }
-    let mountPoint = mountPoint(in: path)
-    while let mount = try? MountTable.top(at: mountPoint), mount.isSpoolFS {
-      guard (try? MountPoint.unmount(mountPoint, lazily: true)) != nil else { return }
+    guard let lock = try? open(path) else { return }
+    guard fstat(lock.rawValue, &status) == 0, status.st_uid == geteuid(),
+      flock(lock.rawValue, LOCK_EX | LOCK_NB) == 0
+    else { return (try? lock.close()) ?? () }
+    let directory = PrivateDirectory(at: path, isInSharedDirectory: base.isShared, lock: lock)
+    guard (try? directory.clear()) != nil, !base.isShared || !mayHaveUsers(path) else {
+      return (try? lock.close()) ?? ()
     }
-    removeEmpty(path)
+    try? directory.remove()
+  }
+
+  /// Whether some process may still use the path. A process that cannot be asked in time may.
+  private static func mayHaveUsers(_ path: FilePath) -> Bool {
+    TimeLimit.value(within: .seconds(1)) { PathUsers.exist(of: path) } ?? true
   }
 }

@@ -51,9 +51,18 @@ struct Spawn {
     _ arguments: borrowing CStrings, descriptors: [(own: Int32, new: Int32)]
   ) throws(Errno) -> pid_t {
     let executable = CStrings(["/proc/self/exe"])
+    let first = (descriptors.map(\.new).max() ?? 2) + 1
+    // One after the other they would overwrite those that are still to be duplicated.
+    var copies: [(own: Int32, new: Int32)] = []
+    defer { for copy in copies { close(copy.own) } }
+    for (own, new) in descriptors {
+      let copy = fcntl(own, F_DUPFD_CLOEXEC, first)
+      guard copy >= 0 else { throw Errno(rawValue: errno) }
+      copies.append((copy, new))
+    }
     let spawn = Spawn(
-      executable: executable.first, arguments: arguments.pointers, startsSession: true, descriptors: descriptors,
-      closesFrom: (descriptors.map(\.new).max() ?? 2) + 1)
+      executable: executable.first, arguments: arguments.pointers, startsSession: true, descriptors: copies,
+      closesFrom: first)
     return try spawn.start()
   }
 
