@@ -43,9 +43,9 @@ public struct SpoolFSError: Error, Sendable, Equatable {
 }
 
 extension SpoolFSError: CustomStringConvertible {
-  /// "cannot mount /tmp/x: directory not empty".
+  /// "cannot mount /tmp/x: directory not empty". Control characters of the path are escaped as `ls -b` does.
   public var description: String {
-    let subject = path.map { " \($0.string)" } ?? ""
+    let subject = path.map { " \($0.escaped)" } ?? ""
     return "cannot \(operation)\(subject): \(message)"
   }
 }

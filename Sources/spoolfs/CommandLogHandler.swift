@@ -1,6 +1,7 @@
 internal import CSpoolSystem
 internal import Glibc
 internal import Logging
+internal import SpoolFS
 
 /// Writes to stderr as the command does, or to syslog(3), which the journal keeps: a process in the background has no
 /// other way to tell anything.
@@ -31,6 +32,6 @@ struct CommandLogHandler: LogHandler {
       case .error: LOG_ERR
       case .critical: LOG_CRIT
       }
-    spool_syslog(LOG_DAEMON | priority, "spoolfs: \(event.message)")
+    spool_syslog(LOG_DAEMON | priority, "spoolfs: \(TerminalText.sanitize("\(event.message)"))")
   }
 }

@@ -124,7 +124,7 @@ struct MountCommand: ParsableCommand {
     } catch {
       let users = MountUsers(of: server.entry).find().map(\.description).joined(separator: ", ")
       let suffix = users.isEmpty ? "" : " by \(users)"
-      Logger(label: "spoolfs").warning("ended while \(server.entry.path) was in use\(suffix)")
+      Logger(label: "spoolfs").warning("ended while \(server.entry.path.escaped) was in use\(suffix)")
       try? server.unmount(lazily: true)
     }
   }

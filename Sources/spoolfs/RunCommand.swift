@@ -113,7 +113,7 @@ struct RunCommand: ParsableCommand {
       }
       return supervisor.waitUntilEnded().shellStatus
     } catch {
-      Terminal.note("cannot run '\(CommandLineBytes.shown(program[0]))': \(error.description)")
+      Terminal.note("cannot run '\(CommandLineBytes.escaped(program[0]))': \(error.description)")
       return Self.status(of: error)
     }
   }

@@ -1,10 +1,11 @@
 internal import Glibc
+internal import SpoolFS
 internal import SystemPackage
 
 /// What the command tells its user besides its results.
 enum Terminal {
-  /// One line on stderr.
-  static func note(_ text: String) { writeError("spoolfs: \(text)\n") }
+  /// One line on stderr. Values of others in it are escaped (`TerminalText`); what was forgotten cannot do harm.
+  static func note(_ text: String) { writeError("spoolfs: \(TerminalText.sanitize(text))\n") }
 
   /// In one write, so that lines of several processes do not mix. If it fails there is nobody to tell.
   static func writeError(_ text: String) {

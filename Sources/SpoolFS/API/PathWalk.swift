@@ -116,7 +116,7 @@ extension FileSystem {
 
 extension FilePath {
   /// The bytes without the NUL.
-  var bytes: [UInt8] {
+  package var bytes: [UInt8] {
     withPlatformString { pointer in
       var bytes: [UInt8] = []
       var place = pointer

@@ -18,7 +18,7 @@ struct RefusalLog {
       untold += 1
       return
     }
-    let name = files.path(of: content).map { String(decoding: $0, as: UTF8.self) } ?? "a file without a name"
+    let name = files.path(of: content).map { TerminalText.escape($0) } ?? "a file without a name"
     let others = untold == 0 ? "" : ", and others \(untold) times since the last message"
     Logger(label: "spoolfs").warning(
       "the disk refuses what was written to \(name): \(error); it stays in memory while there is room\(others)")

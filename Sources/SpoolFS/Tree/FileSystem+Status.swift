@@ -173,51 +173,16 @@ struct JSONObject: Sendable {
   }
 
   var json: String {
-    "{" + members.map { "\(Self.quote(Array($0.name.utf8))):\(Self.text($0.value))" }.joined(separator: ",") + "}"
+    "{" + members.map { "\(JSONText.quote(Array($0.name.utf8))):\(Self.text($0.value))" }.joined(separator: ",") + "}"
   }
 
   private static func text(_ value: Value) -> String {
     switch value {
     case .number(let number): String(number)
-    case .string(let bytes): quote(bytes)
+    case .string(let bytes): JSONText.quote(bytes)
     case .object(let object): object.json
     case .boolean(let boolean): boolean ? "true" : "false"
     case .null: "null"
     }
-  }
-
-  private static func quote(_ bytes: [UInt8]) -> String {
-    var text = "\""
-    var rest = bytes[...]
-    while let byte = rest.first {
-      if byte < 0x80 {
-        rest.removeFirst()
-        switch byte {
-        case UInt8(ascii: "\""), UInt8(ascii: "\\"): text += "\\" + String(UnicodeScalar(byte))
-        case 0..<0x20, 0x7f: text += escape(UInt16(byte))
-        default: text.unicodeScalars.append(UnicodeScalar(byte))
-        }
-      } else if let (scalar, length) = decode(rest) {
-        rest.removeFirst(length)
-        text.unicodeScalars.append(scalar)
-      } else {
-        rest.removeFirst()
-        text += escape(0xdc00 + UInt16(byte))
-      }
-    }
-    return text + "\""
-  }
-
-  private static func escape(_ unit: UInt16) -> String {
-    let digits = String(unit, radix: 16)
-    return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-  }
-
-  /// The scalar that valid UTF-8 begins with, and its length in bytes.
-  private static func decode(_ bytes: ArraySlice<UInt8>) -> (UnicodeScalar, Int)? {
-    var decoder = UTF8()
-    var iterator = bytes.prefix(4).makeIterator()
-    guard case .scalarValue(let scalar) = decoder.decode(&iterator) else { return nil }
-    return (scalar, UTF8.encode(scalar)?.count ?? 1)
   }
 }

@@ -16,8 +16,8 @@ enum SpillDirectoryCheck {
     } else if settings.spillCapacity != .bytes(0), let type = memoryType(of: defaultDirectory) {
       Terminal.note(
         """
-        warning: \(defaultDirectory) is a \(type), so data that spills stays in memory; name a directory on a disk \
-        with --spill-dir
+        warning: \(defaultDirectory) is a \(TerminalText.escape(type)), so data that spills stays in memory; name a \
+        directory on a disk with --spill-dir
         """)
     }
   }
@@ -29,7 +29,10 @@ enum SpillDirectoryCheck {
     if let type = memoryType(of: directory) {
       throw CommandFailure(
         .spillDirectory,
-        "spill directory \(directory) is a \(type), so data that spills would stay in memory; name one on a disk")
+        """
+        spill directory \(directory.escaped) is a \(TerminalText.escape(type)), so data that spills would stay in memory; \
+        name one on a disk
+        """)
     }
     guard directory.withPlatformString({ faccessat(AT_FDCWD, $0, W_OK | X_OK, AT_EACCESS) }) == 0 else {
       throw failure(directory, errno)
@@ -39,8 +42,8 @@ enum SpillDirectoryCheck {
   private static func failure(_ directory: FilePath, _ error: Int32) -> CommandFailure {
     let what =
       switch error {
-      case EACCES, EPERM, EROFS: "spill directory \(directory) is not writable"
-      default: "spill directory \(directory)"
+      case EACCES, EPERM, EROFS: "spill directory \(directory.escaped) is not writable"
+      default: "spill directory \(directory.escaped)"
       }
     return CommandFailure(.spillDirectory, what, Errno(rawValue: error))
   }
