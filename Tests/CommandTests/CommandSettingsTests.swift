@@ -178,6 +178,29 @@ extension CommandTests {
       }
     }
 
+    /// The owner of the root directory may read the listing, and has no business in directories of others.
+    @Test(.enabled(if: Sandbox.users.count > 1, "takes a user without privileges"))
+    func theListingHasWhatItsReaderMayFind() async throws {
+      try await Sandbox.with { sandbox in
+        chmod(sandbox.directory.string, 0o755)
+        let options = ["-o", "allow_other,uid=\(Sandbox.nobody),mode=755"]
+        try await sandbox.spoolfs(["mount"] + options + [sandbox.mountPoint.string]).expect("")
+        let make = """
+          for d in open private closed group; do mkdir $d && echo > $d/$d-file; done
+          chmod 755 open && chmod 700 private && chmod 711 closed && chgrp 12345 group && chmod 750 group
+          """
+        try await sandbox.inMount(make).expect("")
+        let names = "sed 's/.*\"path\":\"\\([^/]*\\).*/\\1/' .spoolfs/files | sort | tr '\\n' ' '"
+        let nobody = "setpriv --reuid=\(Sandbox.nobody) --regid=\(Sandbox.nobody)"
+        try await sandbox.inMount(names).expect("closed group open private ")
+        try await sandbox.inMount("\(nobody) --clear-groups sh -c \"$2\" sh", names).expect("open ")
+        try await sandbox.inMount("\(nobody) --groups=12345 sh -c \"$2\" sh", names).expect("group open ")
+        let stranger = try await sandbox.inMount("setpriv --reuid=12346 --clear-groups cat .spoolfs/files")
+        #expect(!stranger.succeeded && stranger.output.isEmpty, "\(stranger.testDescription)")
+        try await sandbox.spoolfs(["unmount", sandbox.mountPoint.string]).expect("")
+      }
+    }
+
     @Test func withoutADirectoryAllTreesAreShown() async throws {
       try await Sandbox.with { sandbox in
         let other = sandbox.work.appending("other \"mount\"")

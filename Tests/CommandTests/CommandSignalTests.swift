@@ -192,10 +192,11 @@ extension CommandTests {
 }
 
 extension Sandbox {
-  /// Runs `script` in the tree at `mountPoint`; the shell changes there, since root may not enter another user's mount.
+  /// Runs `script` in the tree at `mountPoint`, with `argument` as its `$2`. The shell changes there, because root may not
+  /// enter another user's mount.
   @discardableResult
-  func inMount(_ script: String) async throws -> Outcome {
-    try await shell("cd \"$1\" && { \(script); }", [mountPoint.string])
+  func inMount(_ script: String, _ argument: String = "") async throws -> Outcome {
+    try await shell("cd \"$1\" && { \(script); }", [mountPoint.string, argument])
   }
 
   /// The background process that serves a mount of this sandbox.

@@ -41,6 +41,39 @@ struct StatusTests {
     #expect(String(decoding: try tree.contents(of: ".spoolfs/stats"), as: UTF8.self).contains("\"disk_bytes\":0,"))
   }
 
+  @Test("the listing has what its reader may find himself, and for root everything")
+  func listingOfAReader() throws {
+    let tree = try makeTree()
+    for (name, mode, user, group) in [
+      ("open", 0o755, 0, 0), ("private", 0o700, 0, 0), ("own", 0o700, 7, 0), ("group", 0o750, 0, 8),
+      ("closed", 0o711, 0, 0),
+      ("others", 0o707, 0, 8),
+    ] {
+      try tree.createDirectory(at: FilePath(name))
+      try tree.createDirectory(at: FilePath("\(name)/below"))
+      try tree.write([1], to: FilePath("\(name)/below/f"))
+      let changes = AttributeChanges(mode: UInt32(mode), user: UInt32(user), group: UInt32(group))
+      let directory = try tree.lookup(name, in: tree.root)
+      _ = try tree.setAttributes(changes, of: directory, by: rootCaller)
+      let below = try tree.lookup("below", in: directory)
+      _ = try tree.setAttributes(AttributeChanges(mode: 0o755), of: below, by: rootCaller)
+    }
+    _ = try tree.setAttributes(AttributeChanges(mode: 0o755), of: tree.root, by: rootCaller)
+    func listed(_ caller: Caller) throws -> Set<String> {
+      let inode = try tree.lookup("files", in: tree.statusDirectory, by: caller)
+      guard case .snapshot(let text) = inode.payload else { return [] }
+      let lines = String(decoding: text, as: UTF8.self).split(separator: "\n")
+      return Set(lines.map { String($0.split(separator: "\"")[3].prefix { $0 != "/" }) })
+    }
+    let member = Caller.local(user: 7, group: 7, supplementaryGroups: [8])
+    #expect(try listed(.local(user: 7, group: 7)) == ["open", "own", "others"])
+    #expect(try listed(member) == ["open", "own", "group"])
+    #expect(try listed(rootCaller).count == 6)
+    // Requests through a mount are checked by the kernel, but for this.
+    #expect(try listed(.kernel(user: 9, group: 8, process: 0, stampsFiles: false)) == ["open", "group"])
+    #expect(try listed(.kernel(user: 0, group: 0, process: 0, stampsFiles: false)).count == 6)
+  }
+
   @Test("a snapshot is an inode of its own, and costs none of the quota")
   func snapshots() throws {
     let tree = try makeTree()

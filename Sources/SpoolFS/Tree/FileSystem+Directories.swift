@@ -23,7 +23,7 @@ extension FileSystem {
     }
     if cookie < 1, !body(Self.bytes(of: "."), inode, 1) { return }
     if cookie < 2, !body(Self.bytes(of: ".."), parent, 2) { return }
-    if inode === statusDirectory { return try enumerateStatus(after: cookie, body) }
+    if inode === statusDirectory { return try enumerateStatus(after: cookie, by: caller, body) }
     inode.lock.withLock {
       guard case .directory(let directory) = inode.payload else { return }
       directory.forEach(before: cookie < Directory.firstCookie ? .max : cookie) { entry, cookie in

@@ -9,7 +9,7 @@ extension FileSystem {
   /// - Throws: ENOENT, ENOTDIR, ENAMETOOLONG, EACCES.
   /// - Complexity: O(1).
   func lookup(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) -> Inode {
-    if let status = try statusNode(name, in: parent) { return status }
+    if let status = try statusNode(name, in: parent, by: caller) { return status }
     return try parent.lock.withLock { () throws(Errno) in
       let directory = try parent.directoryLocked()
       try parent.checkAccessLocked(.execute, by: caller)

@@ -4,6 +4,9 @@ internal import SystemPackage
 // The hidden directory `.spoolfs` in the root: status without a client. It is not listed, and nobody can make or remove
 // its name. Each lookup of a file in it makes a new inode with the text as it is at that moment, so that no open(2) sees
 // an old one although the kernel caches what it reads.
+//
+// The owner of the root and root may read them. The owner need not be allowed to see everything: with `allow_other` others
+// have directories of their own. So the listing has what its reader would find himself.
 
 extension FileSystem {
   private static let statusName: StaticString = ".spoolfs"
@@ -19,7 +22,7 @@ extension FileSystem {
   /// The status directory or a new snapshot, where `name` is one of theirs.
   ///
   /// - Throws: ENOMEM where there is no memory for the text.
-  func statusNode(_ name: UnsafeRawBufferPointer, in parent: Inode) throws(Errno) -> Inode? {
+  func statusNode(_ name: UnsafeRawBufferPointer, in parent: Inode, by caller: Caller) throws(Errno) -> Inode? {
     if isStatusDirectory(name, in: parent) { return statusDirectory }
     guard parent === statusDirectory else { return nil }
     if name.equals(Self.statsName) {
@@ -27,19 +30,21 @@ extension FileSystem {
     }
     if name.equals(Self.filesName) {
       guard AddressSpace.hasRoom(for: quota.count * Self.bytesPerLine) else { throw .noMemory }
-      return makeSnapshot(fileListing(), number: Self.filesNumber)
+      return makeSnapshot(fileListing(for: caller), number: Self.filesNumber)
     }
     return nil
   }
 
   func enumerateStatus(
-    after cookie: UInt64, _ body: (UnsafeRawBufferPointer, Inode, UInt64) -> Bool
+    after cookie: UInt64, by caller: Caller, _ body: (UnsafeRawBufferPointer, Inode, UInt64) -> Bool
   ) throws(Errno) {
     let start = cookie < Directory.firstCookie ? .max : cookie
     for (number, name) in [Self.statsName, Self.filesName].enumerated().reversed() {
       let own = Directory.firstCookie + UInt64(number)
       let bytes = Self.bytes(of: name)
-      if own < start, let inode = try statusNode(bytes, in: statusDirectory), !body(bytes, inode, own) { return }
+      if own < start, let inode = try statusNode(bytes, in: statusDirectory, by: caller), !body(bytes, inode, own) {
+        return
+      }
     }
   }
 
@@ -80,12 +85,17 @@ extension FileSystem {
     return object
   }
 
-  /// One line of JSON for each regular file: path, size, bytes in memory, on disk and refused by it, who made it.
+  /// One line of JSON for each regular file that `reader` may find: path, size, bytes in memory, on disk and refused by it,
+  /// who made it.
   ///
   /// - Complexity: linear in the number of entries; directories are locked one at a time.
-  private func fileListing() -> [UInt8] {
+  private func fileListing(for reader: Caller) -> [UInt8] {
+    var reader = reader
+    if reader.user != 0, !reader.knowsGroups {
+      reader.supplementaryGroups = ProcessFile.supplementaryGroups(of: reader.process) ?? []
+    }
     var lines: [UInt8] = []
-    forEachFile { inode, path in
+    forEachFile(whichMayBeFoundBy: reader) { inode, path in
       lines += Array(describe(inode, path: path).json.utf8)
       lines.append(UInt8(ascii: "\n"))
       return true
@@ -109,11 +119,15 @@ extension FileSystem {
   }
 
   /// Calls `body` with each regular file and its path until it returns false.
-  private func forEachFile(_ body: (Inode, [UInt8]) -> Bool) {
+  ///
+  /// - Parameter reader: leaves out what is in directories that this one may not list or not go through.
+  private func forEachFile(whichMayBeFoundBy reader: Caller? = nil, _ body: (Inode, [UInt8]) -> Bool) {
     var pending: [(directory: Inode, path: [UInt8])] = [(root, [])]
     while let (inode, path) = pending.popLast() {
       let entries = inode.lock.withLock { () -> [Directory.Entry] in
-        guard case .directory(let directory) = inode.payload else { return [] }
+        guard case .directory(let directory) = inode.payload, reader.map({ inode.isOpenLocked(to: $0) }) ?? true else {
+          return []
+        }
         var entries: [Directory.Entry] = []
         entries.reserveCapacity(directory.count)
         directory.forEach { entry, _ in

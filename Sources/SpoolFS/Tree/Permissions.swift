@@ -22,9 +22,20 @@ extension Inode {
       if kind == .directory || !wanted.contains(.execute) || mode & 0o111 != 0 { return }
       throw .permissionDenied
     }
-    let granted =
-      if caller.user == user { mode >> 6 } else if caller.isMember(of: group) { mode >> 3 } else { mode }
-    if granted & wanted.rawValue != wanted.rawValue { throw .permissionDenied }
+    if permissionsLocked(of: caller) & wanted.rawValue != wanted.rawValue { throw .permissionDenied }
+  }
+
+  /// Whether `reader` may list this directory and go through it, also where the kernel checks what else he does.
+  ///
+  /// Preconditions: `lock` is held.
+  func isOpenLocked(to reader: Caller) -> Bool {
+    let wanted: AccessMask = [.read, .execute]
+    return reader.user == 0 || permissionsLocked(of: reader) & wanted.rawValue == wanted.rawValue
+  }
+
+  /// The permission bits that apply to somebody who is not root.
+  private func permissionsLocked(of caller: Caller) -> UInt32 {
+    if caller.user == user { mode >> 6 } else if caller.isMember(of: group) { mode >> 3 } else { mode }
   }
 
   /// Whether `caller` may remove or rename `child` in this directory: write access and, with the sticky bit, ownership
