@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 const int spool_o_direct = O_DIRECT;
 const int spool_o_no_access_time = O_NOATIME;
@@ -49,6 +51,22 @@ int spool_receive_descriptor(int socket) {
   int descriptor;
   memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
   return descriptor;
+}
+
+// glibc before 2.36 has no wrappers; the numbers are the same on all architectures.
+enum { system_fsopen = 430, system_fsconfig = 431, system_fsmount = 432 };
+
+int spool_open_fuse_control(void) {
+  const unsigned close_on_exec = 1, create = 6;
+  int context = (int)syscall(system_fsopen, "fusectl", close_on_exec);
+  if (context < 0) return -1;
+  int root = -1;
+  if (syscall(system_fsconfig, context, create, NULL, NULL, 0) == 0)
+    root = (int)syscall(system_fsmount, context, close_on_exec, 0);
+  int reason = errno;
+  close(context);
+  errno = reason;
+  return root;
 }
 
 int spool_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC); }

@@ -34,6 +34,8 @@ int spool_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
 void spool_set_process_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
+void spool_set_undumpable(void) { prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+
 void spool_signal_at_parent_death(int signal) { prctl(PR_SET_PDEATHSIG, signal, 0, 0, 0); }
 
 void spool_syslog(int priority, const char *text) { syslog(priority, "%s", text); }
@@ -55,6 +57,10 @@ int spool_exit_status(int pidfd) {
 }
 
 int spool_pidfd_open(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+int spool_pidfd_kill(int descriptor) {
+  return (int)syscall(SYS_pidfd_send_signal, descriptor, SIGKILL, NULL, 0);
+}
 
 int spool_enter_mount_namespace(int file) { return setns(file, CLONE_NEWNS); }
 

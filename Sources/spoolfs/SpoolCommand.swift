@@ -22,7 +22,10 @@ struct SpoolCommand: ParsableCommand {
       spill directory, 1 anything else.
       """,
     version: "spoolfs \(version)",
-    subcommands: [RunCommand.self, MountCommand.self, UnmountCommand.self, StatusCommand.self, GuardMountCommand.self])
+    subcommands: [
+      RunCommand.self, MountCommand.self, UnmountCommand.self, StatusCommand.self, GuardMountCommand.self,
+      MountCallCommand.self,
+    ])
 
   /// Runs the command line.
   ///

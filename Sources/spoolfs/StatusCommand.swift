@@ -10,6 +10,9 @@ struct StatusCommand: ParsableCommand {
     abstract: "Show what a mounted tree holds in memory and on disk; without DIR, all trees.",
     usage: "spoolfs status [--json] [DIR]",
     discussion: """
+      A tree that does not answer within two seconds is told as such, and the exit status is 75; it is 1 where a server \
+      has died.
+
       With --json, DIR's numbers as one JSON object, or all trees' in an array. They come from the file
       DIR/.spoolfs/stats; DIR/.spoolfs/files has a line for each file.
 
@@ -28,21 +31,25 @@ struct StatusCommand: ParsableCommand {
     try Preconditions.checkProc()
     if let directory {
       let mount = try OwnMount.at(CommandLineBytes.path(directory))
-      let status = MountStatus(of: mount)
+      let status = MountStatus.all(of: [mount])[0]
       guard let numbers = status.numbers else {
-        throw CommandFailure(.other, "\(mount.path) does not answer: \(status.problem)")
+        throw CommandFailure(
+          status.isWaiting ? .busy : .other, "\(mount.path.escaped) does not answer: \(status.problem)")
       }
       print(json ? status.json : Self.details(numbers))
     } else {
-      let all = try MountTable.spoolfsEntries().map(MountStatus.init)
+      let all = MountStatus.all(of: try MountTable.spoolfsEntries())
       print(json ? "[" + all.map(\.json).joined(separator: ",\n ") + "]" : Self.table(all))
+      if all.contains(where: \.isWaiting) { throw ExitCode(CommandFailure.Kind.busy.rawValue) }
+      if all.contains(where: \.isDead) { throw ExitCode(CommandFailure.Kind.other.rawValue) }
     }
   }
 
   private static func details(_ numbers: MountStatus.Numbers) -> String {
     let disk =
       "\(bytes(numbers.disk_bytes))\(numbers.spill_capacity.map { " of " + bytes($0) } ?? "")"
-      + (numbers.spill_directory.map { " in \($0)" } ?? "") + (numbers.spill_encrypted == true ? ", encrypted" : "")
+      + (numbers.spill_directory.map { " in \(shown($0))" } ?? "")
+      + (numbers.spill_encrypted == true ? ", encrypted" : "")
     return """
       memory     \(bytes(numbers.memory_bytes)) of \(bytes(numbers.memory_budget))
       disk       \(disk)
@@ -51,21 +58,24 @@ struct StatusCommand: ParsableCommand {
       inodes     \(numbers.inodes)\(numbers.inode_limit.map { " of \($0)" } ?? "")
       on disk    \(numbers.spilled_files) files, \(numbers.rollovers) rollovers
       threshold  \(numbers.threshold.map(bytes) ?? "unlimited")
-      lifetime   \(numbers.lifetime)
-      transport  \(numbers.mount?.transport ?? "none")\(numbers.mount?.ring_obstacle.map { " (\($0))" } ?? "")
+      lifetime   \(shown(numbers.lifetime))
+      transport  \(shown(numbers.mount?.transport ?? "none"))\(numbers.mount?.ring_obstacle.map { " (\(shown($0)))" } ?? "")
       """
   }
+
+  /// What a mount says of itself; whose mount it is nobody knows.
+  private static func shown(_ text: String) -> String { TerminalText.escape(CommandLineBytes.bytes(text)) }
 
   private static func table(_ all: [MountStatus]) -> String {
     var rows = [["MEMORY", "DISK", "FREE", "INODES", "MOUNTED ON"]]
     for status in all {
       guard let numbers = status.numbers else {
-        rows.append(["-", "-", "-", "-", "\(status.mount.path) (\(status.problem))"])
+        rows.append(["-", "-", "-", "-", "\(status.mount.path.escaped) (\(status.problem))"])
         continue
       }
       rows.append([
         bytes(numbers.memory_bytes), bytes(numbers.disk_bytes), blocks(numbers.free_blocks),
-        String(numbers.inodes), status.mount.path.string,
+        String(numbers.inodes), status.mount.path.escaped,
       ])
     }
     let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
@@ -90,62 +100,5 @@ struct StatusCommand: ParsableCommand {
   private static func blocks(_ count: Int64) -> String {
     let (bytes, overflows) = count.multipliedReportingOverflow(by: 4096)
     return Self.bytes(overflows ? .max : bytes)
-  }
-}
-
-/// What a mount tells of itself.
-struct MountStatus {
-  /// The members of `.spoolfs/stats` that are shown; a limit that is null is none.
-  struct Numbers: Decodable {
-    var memory_bytes, memory_budget, disk_bytes, data_bytes: Int64
-    var spill_capacity, size_limit, threshold, inode_limit: Int64?
-    var spill_directory: String?
-    var spilled_files, rollovers, inodes, total_blocks, free_blocks: Int64
-    var spill_encrypted: Bool?
-    var lifetime: String
-    /// What is told of a mount alone.
-    var mount: Mount?
-
-    struct Mount: Decodable {
-      var transport: String
-      var ring_obstacle: String?
-    }
-  }
-
-  let mount: MountEntry
-  let numbers: Numbers?
-  /// Why there are no numbers.
-  let problem: String
-  private let text: [UInt8]
-
-  init(of mount: MountEntry) {
-    self.mount = mount
-    do {
-      let text = try readFile(mount.path.pushing(".spoolfs/stats"))
-      let numbers = try JSONDecoder().decode(Numbers.self, from: Data(text))
-      (self.text, self.numbers, problem) = (text, numbers, "")
-    } catch {
-      (text, numbers) = ([], nil)
-      problem =
-        switch error {
-        case Errno.socketNotConnected, Errno.connectionAbort: "its server has died"
-        case Errno.permissionDenied: "it belongs to another user"
-        case let error as Errno: error.description
-        default: "its numbers make no sense"
-        }
-    }
-  }
-
-  /// The mount's own JSON object, with the member "path" in front; with "error" where there are no numbers.
-  var json: String {
-    let path = "{\"path\":\(Self.quote(mount.path.string))"
-    guard numbers != nil else { return path + ",\"error\":\(Self.quote(problem))}" }
-    return path + "," + String(decoding: text.dropFirst().prefix { $0 != 10 }, as: UTF8.self)
-  }
-
-  private static func quote(_ text: String) -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = .withoutEscapingSlashes
-    return (try? String(decoding: encoder.encode(text), as: UTF8.self)) ?? "null"
   }
 }

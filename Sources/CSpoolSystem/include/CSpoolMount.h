@@ -14,6 +14,10 @@ int spool_fuse_clone(int device, int session);
 // came (ECONNRESET: the other side closed without sending).
 int spool_receive_descriptor(int socket);
 
+// The root directory of a fusectl that is mounted nowhere (fsopen(2), fsmount(2), Linux 5.2): its descriptor, or -1 and
+// errno. It takes root.
+int spool_open_fuse_control(void);
+
 // O_DIRECT is for _GNU_SOURCE only, which Glibc's module lacks.
 extern const int spool_o_direct;
 

@@ -20,6 +20,9 @@ int spool_pipe(int ends[2]);
 // prctl(2) is variadic, which Swift does not import. The name is what ps(1) and /proc/PID/comm show.
 void spool_set_process_name(const char *name);
 
+// PR_SET_DUMPABLE 0: no core dump, and only root may trace this process or read its memory. An execve(2) undoes it.
+void spool_set_undumpable(void);
+
 // PR_SET_PDEATHSIG: the signal that this process gets when the thread that started it has ended.
 void spool_signal_at_parent_death(int signal);
 
@@ -35,6 +38,9 @@ int spool_pidfd_open(pid_t process);
 // How the process that `pidfd` stands for ended, as waitpid(2) tells it; -1 where that is not known (before Linux 6.15, or
 // until its parent has asked).
 int spool_exit_status(int pidfd);
+
+// pidfd_send_signal(2) with SIGKILL. 0, or -1 and errno.
+int spool_pidfd_kill(int descriptor);
 
 // setns(2) is for GNU sources. 0, or -1 and errno.
 int spool_enter_mount_namespace(int file);

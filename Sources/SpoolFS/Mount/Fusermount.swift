@@ -9,6 +9,20 @@ internal import SystemPackage
 enum Fusermount {
   private static let program = "fusermount3"
 
+  /// Whether it can unmount, also when this process dies: it looks its mounts up in /etc/mtab.
+  private static var findsMounts: Bool {
+    guard let table = try? MountPoint.absolute("/etc/mtab") else { return false }
+    return table.starts(with: "/proc")
+  }
+
+  /// umount(8), which unmounts FUSE filesystems for their users where it is a setuid program.
+  private static var systemUnmounter: String? {
+    ["/usr/bin/umount", "/bin/umount"].first { path in
+      var status = stat()
+      return stat(path, &status) == 0 && status.st_uid == 0 && status.st_mode & S_ISUID != 0
+    }
+  }
+
   /// A mount through the helper.
   struct Result {
     /// The mounted /dev/fuse.
@@ -31,6 +45,15 @@ enum Fusermount {
 
   /// - Parameter options: as after `-o`.
   static func mount(_ options: String, at path: FilePath, staying: Bool) throws(SpoolFSError) -> Result {
+    // Where nothing can unmount nothing is mounted.
+    guard findsMounts || (!staying && systemUnmounter != nil) else {
+      throw SpoolFSError(
+        .mountRefused, operation: "mount", path: path,
+        message: """
+          fusermount3 could not unmount it again, because /etc/mtab does not show what is mounted; \
+          root mends that by 'ln -sf /proc/self/mounts /etc/mtab'
+          """)
+    }
     var sockets: [Int32] = [-1, -1]
     if socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &sockets) != 0 {
       throw SpoolFSError(errno: Errno(rawValue: errno), operation: "mount", path: path)
@@ -59,13 +82,20 @@ enum Fusermount {
   static func unmount(_ path: FilePath, lazily: Bool) throws(SpoolFSError) {
     let errors = spool_memory_file("fusermount3")
     defer { if errors >= 0 { close(errors) } }
-    let arguments = ["-u"] + (lazily ? ["-z"] : []) + ["--"]
-    let process = try spawn(arguments, inheriting: nil, errors: errors, path: path, operation: "unmount")
+    let process =
+      if !findsMounts, let systemUnmounter {
+        try spawn(
+          (lazily ? ["-l"] : []) + ["--"], of: systemUnmounter, inheriting: nil, errors: errors, path: path,
+          operation: "unmount")
+      } else {
+        try spawn(
+          ["-u"] + (lazily ? ["-z"] : []) + ["--"], inheriting: nil, errors: errors, path: path, operation: "unmount")
+      }
     let status = wait(for: process)
     let reason = text(of: errors)
     if status == 0 || (status == nil && reason.isEmpty) { return }
-    // It has no status of its own for this.
-    let isBusy = reason.contains("resource busy")
+    // They have no status of their own for this.
+    let isBusy = reason.contains("resource busy") || reason.contains("target is busy")
     throw failure(status, reason: reason, operation: "unmount", path: path, code: isBusy ? .busy : .failed)
   }
 
@@ -73,7 +103,8 @@ enum Fusermount {
 
   /// - Parameter path: the last argument.
   private static func spawn(
-    _ arguments: [String], inheriting socket: Int32?, errors: Int32, path: FilePath, operation: String = "mount"
+    _ arguments: [String], of program: String = program, inheriting socket: Int32?, errors: Int32, path: FilePath,
+    operation: String = "mount"
   ) throws(SpoolFSError) -> pid_t {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
@@ -135,7 +166,9 @@ enum Fusermount {
     _ status: Int32?, reason: String, operation: String, path: FilePath, code: SpoolFSError.Code
   ) -> SpoolFSError {
     let lines = reason.split(separator: "\n").map(String.init)
-    let message = lines.isEmpty ? "fusermount3 ended with status \(status ?? -1)" : lines.joined(separator: "; ")
+    let message =
+      lines.isEmpty
+      ? "fusermount3 ended with status \(status ?? -1)" : TerminalText.sanitize(lines.joined(separator: "; "))
     return SpoolFSError(
       code, operation: operation, path: path, errno: code == .busy ? .resourceBusy : nil, message: message)
   }

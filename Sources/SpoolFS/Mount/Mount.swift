@@ -36,8 +36,8 @@ public final class Mount: Sendable {
   }
 
   deinit {
-    // Lazily, since nobody is there to be told that it is busy.
-    if !session.hasEnded { try? unmount(lazily: true) }
+    // Lazily, because nobody is there to be told that it is busy.
+    try? unmount(lazily: true)
     guardian.dismiss()
   }
 
@@ -59,7 +59,9 @@ public final class Mount: Sendable {
   /// - Throws: `.busy` where somebody uses it and `lazily` is false, or has mounted something on top; the mount then works
   ///   on.
   public func unmount(lazily: Bool = false) throws(SpoolFSError) {
-    if !session.hasEnded, try isMounted() {
+    if session.hasEnded {
+      removeDeadMount()
+    } else if try isMounted() {
       do throws(SpoolFSError) {
         try MountPoint.unmount(path, lazily: lazily)
       } catch {
@@ -76,6 +78,7 @@ public final class Mount: Sendable {
   /// last user of a mount that was taken away lazily.
   public func waitUntilUnmounted() {
     session.waitForEnd()
+    removeDeadMount()
     guardian.dismiss()
   }
 
@@ -85,6 +88,14 @@ public final class Mount: Sendable {
   /// Descriptors that files on disk leave to the rest of the process: for readers that are added under load, and for what
   /// takes the mount away.
   private static let reservedDescriptors = 64
+
+  /// Takes the mount away whose connection was aborted: nobody can use it, and nobody else would remove it.
+  ///
+  /// The device's number may belong to another mount by now, at the same place even; that one is not dead.
+  private func removeDeadMount() {
+    guard (try? isMounted()) == true, MountPoint.isDead(path) else { return }
+    try? MountPoint.unmount(path, lazily: true)
+  }
 
   /// Whether the mount is there still.
   ///

@@ -31,6 +31,9 @@ package enum MountPoint {
       }
     }
     defer { closedir(directory) }
+    // What is asked of a directory may be answered from the kernel's caches, long after its server has died.
+    var status = statfs()
+    if fstatfs(dirfd(directory), &status) != 0, isEndOfServer(errno) { throw dead(path, Errno(rawValue: errno)) }
     if mayHaveEntries { return resolved }
     while let entry = readdir(directory) {
       let isDot = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
@@ -51,6 +54,18 @@ package enum MountPoint {
     defer { free(resolved) }
     return FilePath(platformString: resolved)
   }
+
+  /// Whether the server of the mount at `path` is gone.
+  ///
+  /// By statfs(2), which the kernel always asks the server: it answers stat(2) from its cache, also for a server that has
+  /// died. Waits for a server that does not answer.
+  package static func isDead(_ path: FilePath) -> Bool {
+    var status = statfs()
+    return path.withPlatformString({ statfs($0, &status) }) != 0 && isEndOfServer(errno)
+  }
+
+  /// ENOTCONN: the server is gone. ECONNABORTED: it went while it was asked.
+  package static func isEndOfServer(_ error: Int32) -> Bool { error == ENOTCONN || error == ECONNABORTED }
 
   private static func dead(_ path: FilePath, _ errno: Errno) -> SpoolFSError {
     SpoolFSError(
@@ -151,14 +166,34 @@ extension MountPoint {
   /// stays, dead.
   ///
   /// By the connection's control file, which belongs to the user who mounted, where the control filesystem (fusectl) is
-  /// mounted; by umount2(2) with MNT_FORCE elsewhere, which only root may call, and which may take the mount away, too.
-  package static func abort(_ mount: MountEntry) {
-    let control = spool_openat(AT_FDCWD, "/sys/fs/fuse/connections/\(mount.minor)/abort", O_WRONLY | O_CLOEXEC, 0)
-    if control >= 0 {
-      defer { close(control) }
-      if write(control, "1", 1) == 1 { return }
+  /// mounted; elsewhere root looks into a control filesystem that is mounted nowhere. Where that fails, by umount2(2) with
+  /// MNT_FORCE, which only root may call, and which may take the mount away, too.
+  ///
+  /// - Returns: nil, or what open(2) of the control file fails with where nothing else helps.
+  @discardableResult
+  package static func abort(_ mount: MountEntry) -> Errno? {
+    let refusal: Errno
+    do throws(Errno) {
+      try writeAbort(to: mount.minor, in: AT_FDCWD, "/sys/fs/fuse/connections/")
+      return nil
+    } catch {
+      refusal = error
     }
-    _ = mount.path.withPlatformString { umount2($0, Int32(MNT_FORCE | UMOUNT_NOFOLLOW)) }
+    let connections = spool_open_fuse_control()
+    if connections >= 0 {
+      defer { close(connections) }
+      if (try? writeAbort(to: mount.minor, in: connections, "")) != nil { return nil }
+    }
+    let isDone = mount.path.withPlatformString { umount2($0, Int32(MNT_FORCE | UMOUNT_NOFOLLOW)) } == 0
+    // The connection is aborted also where the mount is in use and stays.
+    return isDone || errno == EBUSY ? nil : refusal
+  }
+
+  private static func writeAbort(to connection: Int, in directory: Int32, _ path: String) throws(Errno) {
+    let control = spool_openat(directory, "\(path)\(connection)/abort", O_WRONLY | O_CLOEXEC, 0)
+    guard control >= 0 else { throw Errno(rawValue: errno) }
+    defer { close(control) }
+    guard write(control, "1", 1) == 1 else { throw Errno(rawValue: errno) }
   }
 }
 

@@ -26,8 +26,11 @@ package enum MountTable {
   /// All mounts, a mount after what it is mounted on.
   ///
   /// - Throws: what open(2) or read(2) of /proc/self/mountinfo fail with.
-  package static func entries() throws(Errno) -> [MountEntry] {
-    try read("/proc/self/mountinfo").split(separator: UInt8(ascii: "\n")).compactMap { MountEntry(line: $0) }
+  package static func entries() throws(Errno) -> [MountEntry] { try entries(ofProcess: "self") }
+
+  /// The same in the mount namespace of another process: its number in /proc.
+  package static func entries(ofProcess process: String) throws(Errno) -> [MountEntry] {
+    try read("/proc/\(process)/mountinfo").split(separator: UInt8(ascii: "\n")).compactMap { MountEntry(line: $0) }
   }
 
   /// The mounts of this program's filesystem.

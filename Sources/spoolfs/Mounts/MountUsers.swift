@@ -5,6 +5,7 @@ internal import SystemPackage
 /// A process that uses something in a mount.
 struct MountUser: Equatable, Sendable {
   var process: Int32
+  /// Its command's name, escaped.
   var command: String
 }
 
@@ -18,13 +19,16 @@ extension MountUser: CustomStringConvertible {
 struct MountUsers {
   private let mount: MountEntry
   private let prefix: [UInt8]
+  private let excluded: [pid_t]
 
-  init(of mount: MountEntry) {
+  /// - Parameter excluded: these are no users.
+  init(of mount: MountEntry, except excluded: [pid_t] = [getpid()]) {
     self.mount = mount
+    self.excluded = excluded
     prefix = mount.path.withPlatformString { Array(UnsafeRawBufferPointer(start: $0, count: strlen($0))) }
   }
 
-  /// Users but this process itself. Those that have nothing but a mapping are only looked for where there are no others:
+  /// Users but the excluded processes. Those that have nothing but a mapping are only looked for where there are no others:
   /// to read the mappings of all processes is slow, and waits for those that wait for their own memory.
   ///
   /// - Complexity: O(descriptors and mappings of all processes).
@@ -35,11 +39,10 @@ struct MountUsers {
 
   private func find(where isUser: (_ process: FilePath) -> Bool) -> [MountUser] {
     directoryEntries("/proc").compactMap { name in
-      guard let process = Int32(name), process != getpid() else { return nil }
+      guard let process = Int32(name), !excluded.contains(process) else { return nil }
       let directory = FilePath("/proc").appending(name)
       guard isUser(directory) else { return nil }
-      let command = (try? readFile(directory.appending("comm"))) ?? Array("?".utf8)
-      return MountUser(process: process, command: String(decoding: command.prefix { $0 != 10 }, as: UTF8.self))
+      return MountUser(process: process, command: commandName(of: process))
     }
   }
 
@@ -75,6 +78,12 @@ struct MountUsers {
       return device == [mount.major, mount.minor]
     }
   }
+}
+
+/// The name of a process's command, escaped. It may contain anything, newlines too.
+func commandName(of process: pid_t) -> String {
+  let name = (try? readFile(FilePath("/proc/\(process)/comm"))) ?? Array("?".utf8)
+  return TerminalText.escape(name.last == 10 ? name.dropLast() : name[...])
 }
 
 /// The names in a directory without "." and ".."; none if it cannot be read.

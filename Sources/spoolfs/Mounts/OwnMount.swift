@@ -6,6 +6,12 @@ extension MountEntry {
   /// Whether it is a mount of this program's, whichever process serves it.
   var isSpoolFS: Bool { type == "fuse." + MountOptions.subtype }
 
+  /// The user who mounted it, if it is a FUSE filesystem.
+  var owner: UInt32? {
+    let option = filesystemOptions.split(separator: ",").first { $0.hasPrefix("user_id=") }
+    return option.flatMap { UInt32($0.dropFirst("user_id=".count)) }
+  }
+
   /// Whether it is of the same filesystem.
   func isSameDevice(as other: MountEntry) -> Bool { (major, minor) == (other.major, other.minor) }
 }
@@ -18,9 +24,12 @@ enum OwnMount {
   static func at(_ directory: FilePath) throws -> MountEntry {
     let path = try MountDirectory.resolve(directory)
     guard let mount = try MountTable.top(at: path) else {
-      throw CommandFailure(.usage, "\(path) is not a mount point")
+      throw CommandFailure(.usage, "\(path.escaped) is not a mount point")
     }
-    guard mount.isSpoolFS else { throw CommandFailure(.usage, "\(path) is not a spoolfs mount but \(mount.type)") }
+    guard mount.isSpoolFS else {
+      throw CommandFailure(
+        .usage, "\(path.escaped) is not a spoolfs mount but \(TerminalText.escape(mount.type))")
+    }
     return mount
   }
 }
