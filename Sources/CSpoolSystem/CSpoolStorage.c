@@ -133,10 +133,40 @@ static int can_map(size_t size) {
   return 1;
 }
 
+long long spool_memory_lock_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur >= (rlim_t)LLONG_MAX) return LLONG_MAX;
+  return (long long)limit.rlim_cur;
+}
+
+static _Atomic int is_memory_lock_limited;
+
+int spool_lock_all_memory(int is_limited) {
+  is_memory_lock_limited = is_limited;
+  return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+}
+
+void spool_discard_memory(void *memory, size_t size) {
+  const int dont_need_locked = 24;
+  int before = errno;
+  if (madvise(memory, size, MADV_DONTNEED) != 0) (void)madvise(memory, size, dont_need_locked);
+  errno = before;
+}
+
+// RLIMIT_MEMLOCK counts what is mapped, whether or not there is memory for it yet.
+static int limit_of_space(struct rlimit *space) {
+  if (getrlimit(RLIMIT_AS, space) != 0) return -1;
+  if (!is_memory_lock_limited) return 0;
+  struct rlimit locked;
+  if (getrlimit(RLIMIT_MEMLOCK, &locked) != 0) return -1;
+  if (locked.rlim_cur < space->rlim_cur) space->rlim_cur = locked.rlim_cur;
+  return 0;
+}
+
 long long spool_room(void) {
   struct rlimit space, data;
   unsigned long long all, data_bytes;
-  if (getrlimit(RLIMIT_AS, &space) != 0 || getrlimit(RLIMIT_DATA, &data) != 0) return -1;
+  if (limit_of_space(&space) != 0 || getrlimit(RLIMIT_DATA, &data) != 0) return -1;
   if (space.rlim_cur == RLIM_INFINITY && data.rlim_cur == RLIM_INFINITY) return LLONG_MAX;
   if (mapped_bytes(&all, &data_bytes) != 0) return -1;
   unsigned long long room = LLONG_MAX;

@@ -192,7 +192,7 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
     return taken
   }
 
-  /// Lets the kernel have the memory when it needs some. Until then it is as warm as before.
+  /// Lets the kernel have the memory when it needs some. Until then it is as warm as before. Locked memory just stays.
   private func lend(_ numbers: [Int32]) {
     for number in numbers {
       let base = lock.withLock { slabs[Int(number)].base! }
@@ -222,7 +222,7 @@ final class ChunkPool: @unchecked Sendable {  // the mutable state is protected 
     var number: Int32 = 0
     while let (base, chunks) = takeIdleChunks(ofFirstFrom: &number) {
       for position in 0..<Self.chunksPerSlab where chunks & (1 << UInt32(position)) != 0 {
-        madvise(base + position * Layout.chunk, Layout.chunk, MADV_DONTNEED)
+        spool_discard_memory(base + position * Layout.chunk, Layout.chunk)
       }
       lock.withLock {
         slabs[Int(number)].resident &= ~chunks

@@ -13,6 +13,8 @@ struct Server: Sendable {
 
   init(_ settings: Settings, at mountPoint: FilePath) throws(CommandFailure) {
     SmallFileMemory.prepare()
+    MemoryProtection.hide()
+    if settings.staysOutOfSwap { try MemoryProtection.lock(settings) }
     let files: FileSystem
     do {
       files = try FileSystem(settings.tree)

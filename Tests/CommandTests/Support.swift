@@ -282,10 +282,22 @@ struct Sandbox: Sendable {
       guard let identifier = pid_t(entry), identifier != getpid() else { return nil }
       let mark = Array("\(Self.marker)=\(directory)".utf8)
       let variables = FilePath("/proc/\(identifier)/environ").bytes.split(separator: 0)
-      guard variables.contains(where: { $0.elementsEqual(mark) }) else { return nil }
+      let isOurs = variables.contains { $0.elementsEqual(mark) }
+      // A server shows its environment to root alone.
+      guard isOurs || variables.isEmpty && getuid() != 0 && isServer(identifier) else { return nil }
       let words = FilePath("/proc/\(identifier)/cmdline").bytes.split(separator: 0)
       return (identifier, words.map { String(decoding: $0, as: UTF8.self) }.joined(separator: " "))
     }
+  }
+
+  /// Whether it has a guardian that names a mount point of this sandbox.
+  private func isServer(_ process: pid_t) -> Bool {
+    FilePath("/proc/\(process)/task/\(process)").appending("children").bytes.split(separator: UInt8(ascii: " "))
+      .contains {
+        let command = FilePath("/proc/\(String(decoding: $0, as: UTF8.self))/cmdline").bytes.split(separator: 0)
+        return command.count > 2 && command[1].elementsEqual("guard-mount".utf8)
+          && command[2].starts(with: directory.string.utf8)
+      }
   }
 
   private func remove() async {

@@ -98,10 +98,20 @@ void spool_unmap_secret(void *memory, size_t size);
 // It names itself (spool_name_thread): a detached thread may have ended by the time its starter would.
 int spool_start_thread(void *(*body)(void *), void *argument, size_t stack_size);
 
+// RLIMIT_MEMLOCK, LLONG_MAX without a limit: Glibc's module lacks the name.
+long long spool_memory_lock_limit(void);
+
+// Locks all memory of this process, now and later, as soon as it is used: none of it is swapped out. With a limit,
+// RLIMIT_MEMLOCK counts as one of the limits of address space from then on. 0, or -1 and errno.
+int spool_lock_all_memory(int is_limited);
+
+// Gives the memory of whole pages back, and keeps their addresses; also where they are locked (Linux 5.18).
+void spool_discard_memory(void *memory, size_t size);
+
 // Whether that much more could be mapped: not where RLIMIT_AS, RLIMIT_DATA or strict overcommit would refuse it.
 int spool_has_room(size_t size);
 
-// Bytes that RLIMIT_AS and RLIMIT_DATA leave; LLONG_MAX without such limits, -1 where nobody tells.
+// Bytes that RLIMIT_AS and RLIMIT_DATA leave, and RLIMIT_MEMLOCK where all memory is locked; LLONG_MAX without such limits, -1 where nobody tells.
 long long spool_room(void);
 
 // Bytes that malloc(3) has and nobody uses.

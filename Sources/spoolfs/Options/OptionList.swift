@@ -32,6 +32,7 @@ struct OptionList {
     case "allow_other": settings.allowOther = true
     case "nonempty": settings.nonEmpty = true
     case "encrypt_spill": settings.encryptsSpill = true
+    case "no_swap", "noswap": settings.staysOutOfSwap = true
     case "xattr", "user_xattr": settings.extendedAttributes = true
     case "noxattr", "nouser_xattr": settings.extendedAttributes = false
     default: return false
@@ -79,7 +80,7 @@ struct OptionList {
   }
 
   private static func unknown(_ item: String, key: String, hasValue: Bool) -> String {
-    if ["huge", "mpol", "noswap", "swap", "inode32", "inode64", "quota", "usrquota", "grpquota"].contains(key) {
+    if ["huge", "mpol", "swap", "inode32", "inode64", "quota", "usrquota", "grpquota"].contains(key) {
       return "-o \(item): this option of tmpfs has no meaning for spoolfs"
     }
     var settings = Settings()

@@ -10,6 +10,7 @@ struct Settings: Equatable, Sendable {
   var spillDirectory: FilePath?
   var spillCapacity: SizeAmount?
   var encryptsSpill = false
+  var staysOutOfSwap = false
   var size: SizeAmount?
   /// 0 is no limit.
   var inodes: Int64?

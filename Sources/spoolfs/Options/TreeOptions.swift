@@ -47,6 +47,15 @@ struct TreeOptions: ParsableArguments {
       """))
   var encryptsSpill = false
 
+  @Flag(
+    name: .customLong("no-swap"),
+    help: ArgumentHelp(
+      """
+      Keep the memory of the serving process out of swap. 'ulimit -l' must allow for it where the process has no \
+      CAP_IPC_LOCK.
+      """))
+  var staysOutOfSwap = false
+
   @Option(
     help: ArgumentHelp(
       "Limit for the data of all files, in memory and on disk, as tmpfs's size=. Default: none.", valueName: "size"),
@@ -98,7 +107,7 @@ struct TreeOptions: ParsableArguments {
     name: .customShort("o"), parsing: .unconditionalSingleValue,
     help: ArgumentHelp(
       """
-      Options as in fstab: tmpfs's names (size, nr_blocks, nr_inodes, mode, uid, gid), the flags of any mount (ro, \
+      Options as in fstab: tmpfs's names (size, nr_blocks, nr_inodes, mode, uid, gid, noswap), the flags of any mount (ro, \
       nosuid, nodev, noexec, noatime, …), allow_other, nonempty, xattr, and the options above with '_' for '-'. A long \
       option wins over its name in -o.
       """,
@@ -118,6 +127,7 @@ struct TreeOptions: ParsableArguments {
     settings.spillDirectory = spillDirectory.map(CommandLineBytes.path) ?? settings.spillDirectory
     settings.spillCapacity = spillCapacity ?? settings.spillCapacity
     settings.encryptsSpill = encryptsSpill || settings.encryptsSpill
+    settings.staysOutOfSwap = staysOutOfSwap || settings.staysOutOfSwap
     settings.size = size.map { $0 == .bytes(0) ? .unlimited : $0 } ?? settings.size
     settings.inodes = inodes ?? settings.inodes
     settings.mode = mode ?? settings.mode
