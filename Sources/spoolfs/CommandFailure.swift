@@ -20,7 +20,7 @@ struct CommandFailure: Error, Equatable {
     case noHelper = 72
     /// EX_CANTCREAT: the mount point is not empty.
     case occupied = 73
-    /// EX_TEMPFAIL: the mount is in use.
+    /// EX_TEMPFAIL: the mount is in use, or its server does not answer or does not end.
     case busy = 75
     /// EX_NOPERM: a permission is missing.
     case noPermission = 77

@@ -92,6 +92,11 @@ extension CommandTests {
 
     // MARK: Servers that do not answer
 
+    /// `spoolfs` with an end, should it wait for the server after all.
+    private func bounded(_ sandbox: Sandbox, _ arguments: [String]) async throws -> Outcome {
+      try await sandbox.run("timeout", ["--kill-after=1", "60", Sandbox.executable.string] + arguments)
+    }
+
     /// Runs `body` while the process is stopped; it goes on, or has ended, afterwards.
     private func withStopped<Result>(_ process: pid_t, _ body: () async throws -> Result) async throws -> Result {
       kill(process, SIGSTOP)
@@ -109,15 +114,15 @@ extension CommandTests {
         try await sandbox.spoolfs(["mount", other.string]).expect("")
         try await withStopped(server) {
           let problem = "its server, process \(server), is stopped"
-          let one = try await sandbox.spoolfs(["status", sandbox.mountPoint.string])
+          let one = try await bounded(sandbox, ["status", sandbox.mountPoint.string])
           #expect(one.exitCode == 75, "\(one.testDescription)")
           #expect(one.errorText == "spoolfs: \(sandbox.mountPoint) does not answer: \(problem)\n")
-          let all = try await sandbox.spoolfs(["status"])
+          let all = try await bounded(sandbox, ["status"])
           #expect(all.exitCode == 75, "\(all.testDescription)")
           #expect(all.text.contains("  \(sandbox.mountPoint) (\(problem))\n"), "\(all.text)")
           let line = all.text.split(separator: "\n").first { $0.hasSuffix("  \(other)") }
           #expect(line?.contains(" GiB ") == true, "\(all.text)")
-          let json = try await sandbox.spoolfs(["status", "--json"])
+          let json = try await bounded(sandbox, ["status", "--json"])
           #expect(json.exitCode == 75 && json.text.contains("\"error\":\"\(problem)\""), "\(json.testDescription)")
         }
         for path in [sandbox.mountPoint, other] { try await sandbox.spoolfs(["unmount", path.string]).expect("") }
@@ -127,7 +132,8 @@ extension CommandTests {
     /// A mount of type fuse.spoolfs whose server takes every request and answers none but the first. It ends when the
     /// connection does.
     private static let silentServer = """
-      import ctypes, os, struct, sys
+      import ctypes, os, signal, struct, sys
+      signal.alarm(300)
       device = os.open("/dev/fuse", os.O_RDWR)
       options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
       libc = ctypes.CDLL(None, use_errno=True)
@@ -150,16 +156,16 @@ extension CommandTests {
         let server = try await sandbox.withRunning("python3", arguments) { program in
           defer { program.send(SIGKILL) }
           try #require(await eventually { ready.exists })
-          let status = try await sandbox.spoolfs(["status", sandbox.mountPoint.string])
+          let status = try await bounded(sandbox, ["status", sandbox.mountPoint.string])
           #expect(status.exitCode == 75, "\(status.testDescription)")
           #expect(status.errorText.contains("does not answer: its server takes longer than two seconds"))
-          #expect(try await sandbox.spoolfs(["status"]).exitCode == 75)
-          let second = try await sandbox.spoolfs(["mount", sandbox.mountPoint.string])
+          #expect(try await bounded(sandbox, ["status"]).exitCode == 75)
+          let second = try await bounded(sandbox, ["mount", sandbox.mountPoint.string])
           #expect(second.exitCode == 73, "\(second.testDescription)")
           // Whoever asked is still there, and cannot be killed.
-          let refused = try await sandbox.spoolfs(["unmount", sandbox.mountPoint.string])
+          let refused = try await bounded(sandbox, ["unmount", sandbox.mountPoint.string])
           #expect(refused.exitCode == 75, "\(refused.testDescription)")
-          try await sandbox.spoolfs(["unmount", "--force", sandbox.mountPoint.string]).expect("")
+          try await bounded(sandbox, ["unmount", "--force", sandbox.mountPoint.string]).expect("")
           #expect(sandbox.mounts.isEmpty)
           #expect(await eventually { !isAlive(program.process) })
         }
@@ -174,7 +180,7 @@ extension CommandTests {
         try await sandbox.spoolfs(["mount", sandbox.mountPoint.string]).expect("")
         let server = try #require(sandbox.serverProcess)
         try await withStopped(server) {
-          let outcome = try await sandbox.spoolfs(["unmount", sandbox.mountPoint.string])
+          let outcome = try await bounded(sandbox, ["unmount", sandbox.mountPoint.string])
           #expect(outcome.exitCode == 75, "\(outcome.testDescription)")
           #expect(
             outcome.errorText.contains("its server, process \(server), goes on and holds memory and disk space: "))
@@ -195,9 +201,9 @@ extension CommandTests {
           let directory = FilePath("/proc/\(program.process)/cwd")
           try #require(await eventually { directory.target == sandbox.mountPoint.string })
           try await withStopped(server) {
-            let busy = try await sandbox.spoolfs(["unmount", sandbox.mountPoint.string])
+            let busy = try await bounded(sandbox, ["unmount", sandbox.mountPoint.string])
             #expect(busy.exitCode == 75 && busy.errorText.hasSuffix("is stopped; --force ends it\n"), "\(busy)")
-            try await sandbox.spoolfs(["unmount", "--force", sandbox.mountPoint.string]).expect("")
+            try await bounded(sandbox, ["unmount", "--force", sandbox.mountPoint.string]).expect("")
             #expect(sandbox.mounts.isEmpty && !isAlive(server))
           }
         }

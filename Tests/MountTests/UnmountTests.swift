@@ -125,6 +125,31 @@ extension MountSuites {
       }
     }
 
+    @Test(.enabled(if: geteuid() == 0, "takes root to abort")) func abortedMountIsTakenAway() async throws {
+      try await onThread {
+        let tree = try MountedTree()
+        try Host.create(tree("a"), [1])
+        let entry = try #require(try MountTable.top(at: FilePath(tree.path)))
+        #expect(MountPoint.abort(entry) == nil)
+        tree.mount.waitUntilUnmounted()
+        #expect(try MountTable.top(at: FilePath(tree.path)) == nil)
+        tree.end()
+      }
+    }
+
+    /// The kernel answers stat(2) of a mount's root from its cache, also when the server has died.
+    @Test func deadMountIsToldThoughItsAttributesAreKnown() async throws {
+      try await onThread {
+        let mount = try ServedMount(cache: .writethrough)
+        defer { mount.end() }
+        _ = try FileManager.default.attributesOfItem(atPath: mount.path)
+        mount.kill()
+        try eventually { MountPoint.isDead(FilePath(mount.path)) }
+        let error = #expect(throws: SpoolFSError.self) { try FileSystem().mount(at: FilePath(mount.path)) }
+        #expect(error?.code == .deadMount)
+      }
+    }
+
     /// The helper that unmounts after a killed process, seen from its other side: it goes when the mount goes.
     @Test(.enabled(if: Helper.isInstalled)) func mountThroughTheHelper() async throws {
       try await onThread {
