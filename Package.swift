@@ -36,7 +36,8 @@ let package = Package(
       name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
     .target(name: "CSpoolRing", dependencies: ["CLiburing"]),
 
-    // The bytes of one file, and the budget all files share.
+    // The bytes of one file, and the budget all files share. It imports the BoringSSL that is in swift-crypto, which has no
+    // product of its own.
     .target(
       name: "SpoolStorage",
       dependencies: ["CSpoolSystem", systemPackage, .product(name: "Crypto", package: "swift-crypto")],

@@ -8,6 +8,8 @@ struct Seal {
   private static let lengthMask: UInt64 = 1 << lengthBits - 1
   /// 2^51 pages are 8 EiB.
   static let largestNonce = UInt64.max >> lengthBits
+  /// Bytes.
+  static let tagSize = 16
 
   /// The nonce above, the length below; 0 is no seal: the page reads as zeros.
   private let word: UInt64
@@ -20,10 +22,9 @@ struct Seal {
 
   init() { self.init(word: 0, tag: (0, 0)) }
 
-  init(nonce: UInt64, tag: UnsafeRawBufferPointer) {
-    self.init(
-      word: nonce << Self.lengthBits | UInt64(Layout.page),
-      tag: (tag.loadUnaligned(as: UInt64.self), tag.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+  /// Of a whole page.
+  init(nonce: UInt64, tag: (UInt64, UInt64)) {
+    self.init(word: nonce << Self.lengthBits | UInt64(Layout.page), tag: tag)
   }
 
   var isEmpty: Bool { word == 0 }
@@ -60,28 +61,43 @@ final class PageSeals: @unchecked Sendable {  // `blocks` and `size` are protect
 
   deinit { removeAll(of: 0..<Layout.largestFile >> Layout.pageShift) }
 
-  /// Copies the seals of pages of one chunk. Returns the size of the file at that moment.
+  /// Copies the seals of pages. Returns the size of the file at that moment.
   func copy(_ pages: Range<Int64>, to target: UnsafeMutablePointer<Seal>) -> Int64 {
     tableLock.withSharedLock {
-      let first = pages.lowerBound % Int64(Layout.pagesPerChunk)
-      if let block = block(pages.lowerBound / Int64(Layout.pagesPerChunk)) {
-        target.update(from: block + Int(first), count: pages.count)
-      } else {
-        target.update(repeating: Seal(), count: pages.count)
+      Self.forEachBlock(of: pages) { chunk, positions, done in
+        if let block = block(chunk) {
+          (target + done).update(from: block + positions.lowerBound, count: positions.count)
+        } else {
+          (target + done).update(repeating: Seal(), count: positions.count)
+        }
       }
       return size
     }
   }
 
-  /// Sets the seals of pages of one chunk; the file then reaches at least to `end`.
+  /// Calls `body` for the pages of each chunk: with the chunk, the pages' places in it, and how many pages come before.
+  @inline(__always)
+  private static func forEachBlock(of pages: Range<Int64>, _ body: (Int64, Range<Int>, Int) -> Void) {
+    let perBlock = Int64(Layout.pagesPerChunk)
+    var page = pages.lowerBound
+    while page < pages.upperBound {
+      let chunk = page / perBlock
+      let end = min(pages.upperBound, (chunk + 1) * perBlock)
+      body(chunk, Int(page - chunk * perBlock)..<Int(end - chunk * perBlock), Int(page - pages.lowerBound))
+      page = end
+    }
+  }
+
+  /// Sets the seals of pages; the file then reaches at least to `end`.
   ///
   /// Preconditions: `diskLock` held exclusively.
   func set(_ pages: Range<Int64>, to seals: UnsafePointer<Seal>, end: Int64) {
     guard !pages.isEmpty else { return }
     tableLock.withExclusiveLock {
-      let first = pages.lowerBound % Int64(Layout.pagesPerChunk)
-      let chunk = pages.lowerBound / Int64(Layout.pagesPerChunk)
-      (block(chunk) ?? makeBlock(chunk)).advanced(by: Int(first)).update(from: seals, count: pages.count)
+      Self.forEachBlock(of: pages) { chunk, positions, done in
+        let block = block(chunk) ?? makeBlock(chunk)
+        (block + positions.lowerBound).update(from: seals + done, count: positions.count)
+      }
       size = max(size, end)
     }
   }
@@ -154,24 +170,32 @@ final class PageSeals: @unchecked Sendable {  // `blocks` and `size` are protect
   }
 }
 
-/// Memory for one chunk's worth of reading or writing.
+/// Memory for what is encrypted, and goes to disk, at a time.
 struct PageScratch {
-  private static let byteCount = Layout.chunk + Layout.page + Layout.pagesPerChunk * MemoryLayout<Seal>.stride
+  /// Bytes: several chunks, because each write(2) to a file that its writer does not keep in the page cache starts the disk.
+  private static let capacity = 16 * Layout.chunk
+  private static let sealCount = capacity / Layout.page
+  private static let byteCount = capacity + Layout.page + sealCount * MemoryLayout<Seal>.stride
 
-  /// The encrypted pages of one chunk.
+  /// The bytes from `start` on that one scratch memory takes, at most to `end`: whole pages lie in whole scratch memory.
+  static func range(from start: Int64, to end: Int64) -> Range<Int64> {
+    start..<min(end, (start / Int64(capacity) + 1) * Int64(capacity))
+  }
+
+  /// The encrypted pages.
   let ciphertext: UnsafeMutableRawPointer
 
   /// One page in plain.
-  var plain: UnsafeMutableRawPointer { ciphertext + Layout.chunk }
+  var plain: UnsafeMutableRawPointer { ciphertext + Self.capacity }
 
-  /// A chunk's seals.
+  /// Their seals.
   var seals: UnsafeMutablePointer<Seal> {
     (plain + Layout.page).assumingMemoryBound(to: Seal.self)
   }
 
   init() {
     ciphertext = .allocate(byteCount: Self.byteCount, alignment: Layout.page)
-    (plain + Layout.page).initializeMemory(as: Seal.self, repeating: Seal(), count: Layout.pagesPerChunk)
+    (plain + Layout.page).initializeMemory(as: Seal.self, repeating: Seal(), count: Self.sealCount)
   }
 
   func deallocate() { ciphertext.deallocate() }
@@ -179,7 +203,7 @@ struct PageScratch {
 
 /// Keeps scratch memory for the next read or write.
 final class PageScratchPool: @unchecked Sendable {  // `idle` is protected by `lock`
-  private static let largestCount = 8
+  private static let largestCount = 4
 
   private let lock = Lock()
   private var idle: [PageScratch] = []

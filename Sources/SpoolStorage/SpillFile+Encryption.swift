@@ -16,9 +16,10 @@ extension SpillFile {
     let scratch = seals.key.scratch.take()
     defer { seals.key.scratch.putBack(scratch) }
     var done = 0
-    for slice in ChunkSlices(offset: offset, count: buffer.count) {
-      let batch = EncryptedBatch(seals: seals, cipher: cipher, scratch: scratch, range: slice.range)
-      let target = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + slice.bytes.count])
+    while done < buffer.count {
+      let range = PageScratch.range(from: offset + Int64(done), to: offset + Int64(buffer.count))
+      let batch = EncryptedBatch(seals: seals, cipher: cipher, scratch: scratch, range: range)
+      let target = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + range.count])
       var count = try read(batch, into: target)
       if count == nil {
         // Torn by a write or cut at the same time, or not what was written.
@@ -38,10 +39,12 @@ extension SpillFile {
     let cipher = try seals.key.cipher()
     let scratch = seals.key.scratch.take()
     defer { seals.key.scratch.putBack(scratch) }
-    for slice in ChunkSlices(offset: offset, count: bytes.count) {
-      let batch = EncryptedBatch(seals: seals, cipher: cipher, scratch: scratch, range: slice.range)
-      let sliceEnd = slice.position + slice.bytes.count
-      try write(UnsafeRawBufferPointer(rebasing: bytes[slice.position..<sliceEnd]), batch, end: end)
+    var done = 0
+    while done < bytes.count {
+      let range = PageScratch.range(from: offset + Int64(done), to: offset + Int64(bytes.count))
+      let batch = EncryptedBatch(seals: seals, cipher: cipher, scratch: scratch, range: range)
+      try write(UnsafeRawBufferPointer(rebasing: bytes[done..<done + range.count]), batch, end: end)
+      done += range.count
     }
   }
 
@@ -160,7 +163,7 @@ extension SpillFile {
   }
 }
 
-/// The part of a read or write that lies in one chunk.
+/// The part of a read or write that is encrypted and goes to disk at a time (`PageScratch.range`).
 private struct EncryptedBatch {
   let seals: PageSeals
   let cipher: PageCipher
@@ -191,15 +194,15 @@ private struct EncryptedBatch {
     scratch.seals[position(page)] = try cipher.seal(plain, place(page), to: ciphertext(ofPage: page))
   }
 
-  /// Copies bytes of the page to `target`. False if it is not what was written.
+  /// Copies bytes of the page to `target`. False if it is not what was written; `target` then has zeros, or what it had.
   func open(_ page: Int64, _ bytes: Range<Int>, to target: UnsafeMutableRawPointer) -> Bool {
     let seal = scratch.seals[position(page)]
     let data = bytes.clamped(to: 0..<max(seal.length, bytes.lowerBound))
+    if data.count == Layout.page { return cipher.open(ciphertext(ofPage: page), seal, place(page), to: target) }
     if !data.isEmpty {
-      let isGenuine = cipher.open(ciphertext(ofPage: page), seal, place(page)) { plain in
-        target.copyMemory(from: plain.baseAddress! + data.lowerBound, byteCount: data.count)
-      }
-      guard isGenuine else { return false }
+      let plain = ciphertext(ofPage: page)
+      guard cipher.open(plain, seal, place(page), to: plain) else { return false }
+      target.copyMemory(from: plain + data.lowerBound, byteCount: data.count)
     }
     memset(target + data.count, 0, bytes.count - data.count)
     return true
@@ -207,12 +210,4 @@ private struct EncryptedBatch {
 
   private func place(_ page: Int64) -> PagePlace { PagePlace(file: seals.file, page: page) }
   private func position(_ page: Int64) -> Int { Int(page - pages.lowerBound) }
-}
-
-extension ChunkSlices.Slice {
-  /// The bytes of the file.
-  fileprivate var range: Range<Int64> {
-    let start = chunk << Layout.chunkShift
-    return start + Int64(bytes.lowerBound)..<start + Int64(bytes.upperBound)
-  }
 }

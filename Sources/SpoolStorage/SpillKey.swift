@@ -1,6 +1,5 @@
+internal import CCryptoBoringSSL
 internal import CSpoolSystem
-internal import Crypto
-internal import FoundationEssentials
 internal import Glibc
 internal import Synchronization
 package import SystemPackage
@@ -8,12 +7,16 @@ package import SystemPackage
 /// The key that encrypts the spill files of one store: random, in a page of memory that is never swapped out and left
 /// out of core dumps, and overwritten when the last of store and spill files is gone.
 ///
+/// It is there once, expanded for the cipher (its key schedule). Nothing that encrypts or decrypts makes a copy.
+///
 /// A forked child has no key, and gets ENOKEY: with a copy of the key and of the counter of nonces it would use nonces
 /// a second time.
 package final class SpillKey: @unchecked Sendable {  // `memory` is only read after `init`
   private static let byteCount = 32
+  /// Where in the page the byte is that is not zero as long as the key is there: behind the key schedule.
+  private static let presence = MemoryLayout<EVP_AEAD_CTX>.size
 
-  /// The key, and behind it a byte that is not zero as long as the key is there.
+  /// The key schedule, and `presence`.
   private let memory: UnsafeMutableRawPointer
   /// The process that the key belongs to, where the kernel cannot wipe the memory of a child (before Linux 4.14).
   private let owner: pid_t?
@@ -30,14 +33,26 @@ package final class SpillKey: @unchecked Sendable {  // `memory` is only read af
   init() throws(Errno) {
     var isWipedOnFork: Int32 = 0
     guard let memory = spool_map_secret(Layout.page, &isWipedOnFork) else { throw currentErrno() }
-    guard getentropy(memory, Self.byteCount) == 0 else {
-      let error = currentErrno()
+    do throws(Errno) {
+      try Self.makeSchedule(in: memory)
+    } catch {
       spool_unmap_secret(memory, Layout.page)
       throw error
     }
-    memory.storeBytes(of: 1, toByteOffset: Self.byteCount, as: UInt8.self)
+    memory.storeBytes(of: 1, toByteOffset: Self.presence, as: UInt8.self)
     self.memory = memory
     owner = isWipedOnFork != 0 ? nil : getpid()
+  }
+
+  /// Expands a random key, which is in the locked page as well, and is overwritten there.
+  private static func makeSchedule(in memory: UnsafeMutableRawPointer) throws(Errno) {
+    let key = memory + presence
+    guard getentropy(key, byteCount) == 0 else { throw currentErrno() }
+    let context = memory.bindMemory(to: EVP_AEAD_CTX.self, capacity: 1)
+    let isMade = CCryptoBoringSSL_EVP_AEAD_CTX_init(
+      context, CCryptoBoringSSL_EVP_aead_aes_256_gcm(), key, byteCount, Seal.tagSize, nil)
+    explicit_bzero(key, byteCount)
+    if isMade == 0 { throw .noMemory }
   }
 
   /// Finds out whether there could be a key.
@@ -45,6 +60,7 @@ package final class SpillKey: @unchecked Sendable {  // `memory` is only read af
   /// - Throws: as `init()`.
   package static func check() throws(Errno) { _ = try SpillKey() }
 
+  // The cipher has nothing but the schedule.
   deinit { spool_unmap_secret(memory, Layout.page) }
 
   /// A number that no other file of this key has.
@@ -58,64 +74,68 @@ package final class SpillKey: @unchecked Sendable {  // `memory` is only read af
     return number
   }
 
-  /// The cipher, for one read or write: the library's own copy of the key, in memory that is not locked, goes with it.
+  /// The cipher, for one read or write.
   ///
   /// - Throws: ENOKEY in a forked child.
   func cipher() throws(Errno) -> PageCipher {
-    let isPresent = memory.load(fromByteOffset: Self.byteCount, as: UInt8.self) != 0
+    let isPresent = memory.load(fromByteOffset: Self.presence, as: UInt8.self) != 0
     guard isPresent, owner == nil || owner == getpid() else { throw Errno(rawValue: ENOKEY) }
-    return PageCipher(
-      key: SymmetricKey(data: UnsafeRawBufferPointer(start: memory, count: Self.byteCount)), source: self)
+    return PageCipher(context: UnsafePointer(memory.assumingMemoryBound(to: EVP_AEAD_CTX.self)), source: self)
   }
 }
 
 /// AES-256-GCM over pages. What is authenticated with a page is which file and where in it the page is, so that no page
 /// can stand in for another; an older state of the same page has another nonce and tag.
+///
+/// It calls BoringSSL, which swift-crypto contains, without swift-crypto's own layer: that expands the key and allocates
+/// several times for each page, which takes longer than to encrypt one.
 struct PageCipher {
-  fileprivate let key: SymmetricKey
+  /// Any number of threads may use it at a time.
+  fileprivate let context: UnsafePointer<EVP_AEAD_CTX>
+  /// Keeps `context`.
   fileprivate let source: SpillKey
 
   /// Encrypts the page at `plain` to `target`.
   func seal(_ plain: UnsafeRawPointer, _ place: PagePlace, to target: UnsafeMutableRawPointer) throws(Errno) -> Seal {
     let nonce = source.nextNonce()
-    do {
-      let box = try place.withUnsafeBytes { place in
-        try AES.GCM.seal(
-          UnsafeRawBufferPointer(start: plain, count: Layout.page), using: key, nonce: Self.nonce(nonce),
-          authenticating: place)
+    var tag: (UInt64, UInt64) = (0, 0)
+    var tagSize = 0
+    let isSealed = withBytes(of: nonce, place) { nonce, place in
+      withUnsafeMutableBytes(of: &tag) { tag in
+        CCryptoBoringSSL_EVP_AEAD_CTX_seal_scatter(
+          context, target, tag.baseAddress, &tagSize, tag.count, nonce.baseAddress, nonce.count, plain, Layout.page,
+          nil, 0, place.baseAddress, place.count)
       }
-      box.ciphertext.withUnsafeBytes { target.copyMemory(from: $0.baseAddress!, byteCount: Layout.page) }
-      return box.tag.withUnsafeBytes { Seal(nonce: nonce, tag: $0) }
-    } catch {
-      // The library refuses keys and nonces of a wrong size, and there are none.
-      throw .ioError
     }
+    // It refuses nonces and room for tags of a wrong size, and there are none.
+    if isSealed == 0 { throw .ioError }
+    return Seal(nonce: nonce, tag: tag)
   }
 
-  /// Decrypts the page at `ciphertext` and passes its bytes to `body`, or returns false if they are not those that were
-  /// sealed.
+  /// Decrypts the page at `ciphertext` to `target`, which may be the same.
+  ///
+  /// - Returns: false if it is not what was sealed; `target` then has zeros.
   func open(
-    _ ciphertext: UnsafeRawPointer, _ seal: Seal, _ place: PagePlace, _ body: (UnsafeRawBufferPointer) -> Void
+    _ ciphertext: UnsafeRawPointer, _ seal: Seal, _ place: PagePlace, to target: UnsafeMutableRawPointer
   ) -> Bool {
-    var tag = seal.tag
-    do {
-      let box = try withUnsafeBytes(of: &tag) {
-        try AES.GCM.SealedBox(
-          nonce: Self.nonce(seal.nonce), ciphertext: UnsafeRawBufferPointer(start: ciphertext, count: Layout.page),
-          tag: $0)
+    withBytes(of: seal.nonce, place) { nonce, place in
+      withUnsafeBytes(of: seal.tag) { tag in
+        CCryptoBoringSSL_EVP_AEAD_CTX_open_gather(
+          context, target, nonce.baseAddress, nonce.count, ciphertext, Layout.page, tag.baseAddress, tag.count,
+          place.baseAddress, place.count) != 0
       }
-      try place.withUnsafeBytes { try AES.GCM.open(box, using: key, authenticating: $0) }.withUnsafeBytes(body)
-      return true
-    } catch {
-      return false
     }
   }
 
-  /// The 96 bits of a nonce.
-  private static func nonce(_ number: UInt64) throws -> AES.GCM.Nonce {
-    var words = (number.littleEndian, UInt32(0))
-    return try Swift.withUnsafeBytes(of: &words) {
-      try AES.GCM.Nonce(data: UnsafeRawBufferPointer(rebasing: $0[..<12]))
+  /// The 96 bits of a nonce, and what is authenticated.
+  @inline(__always)
+  private func withBytes<Result>(
+    of nonce: UInt64, _ place: PagePlace, _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Result
+  ) -> Result {
+    withUnsafeBytes(of: (nonce.littleEndian, UInt32(0))) { nonce in
+      withUnsafeBytes(of: (place.file, place.page)) { place in
+        body(UnsafeRawBufferPointer(rebasing: nonce[..<12]), place)
+      }
     }
   }
 }
@@ -124,8 +144,4 @@ struct PageCipher {
 struct PagePlace {
   var file: UInt64
   var page: Int64
-
-  fileprivate func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
-    try Swift.withUnsafeBytes(of: (file, page), body)
-  }
 }
