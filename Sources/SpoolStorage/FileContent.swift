@@ -73,9 +73,10 @@ public final class FileContent: @unchecked Sendable {
     if !table.isSmall { releaseTail() }
     store.memory.release(heldMemory.load(ordering: .relaxed))
     let pages = pageCount.load(ordering: .relaxed)
-    if spill != nil {
-      // Closing frees the blocks, so it comes before others are told that there is space.
-      spill = nil
+    if let spill {
+      // Closing frees the blocks, so it comes before others are told that there is space, or else they wait for it.
+      if store.defersClosing.load(ordering: .relaxed) { spill.closeLater(pages: pages) }
+      self.spill = nil
       didLeaveDisk(pages: pages)
     }
     store.data.release(pages)

@@ -25,7 +25,8 @@ extension SpillFile {
   /// Writes some of the parts to disk, `count` bytes together. Returns how many.
   ///
   /// Preconditions: nobody else changes the file.
-  func writeSome(_ parts: UnsafePointer<iovec>, _ partCount: Int, count: Int, at offset: Int64) throws(Errno) -> Int {
+  func writeSomeOnce(_ parts: UnsafePointer<iovec>, _ partCount: Int, count: Int, at offset: Int64) throws(Errno) -> Int
+  {
     let isStreamed = isCachedAbove && count >= Self.smallestStreamedPiece
     if isStreamed, writesUncached.load(ordering: .relaxed) {
       do throws(Errno) {

@@ -20,12 +20,15 @@ final class SpillFile: Sendable {
   let unconfirmed: UnconfirmedWrites?
   /// Whether the filesystem tells of ranges what came of writing them. The others are asked for the whole file.
   let tellsOfRanges: Bool
+  private let closer: DeferredCloser
+  private let isGivenUp = Atomic<Bool>(false)
 
   /// Takes over the descriptor of an empty file.
   init(
     owning file: Int32, encryptedWith key: SpillKey? = nil, isCachedAbove: Bool = false,
-    unconfirmed: UnconfirmedWrites? = nil, tellsOfRanges: Bool = false
+    unconfirmed: UnconfirmedWrites? = nil, tellsOfRanges: Bool = false, closer: DeferredCloser
   ) {
+    self.closer = closer
     self.file = file
     self.isCachedAbove = isCachedAbove
     self.unconfirmed = unconfirmed
@@ -35,7 +38,15 @@ final class SpillFile: Sendable {
 
   var isEncrypted: Bool { seals != nil }
 
-  deinit { close(file) }
+  deinit { if !isGivenUp.load(ordering: .relaxed) { close(file) } }
+
+  /// Leaves closing the descriptor to a thread that has the time. The file must not be used any more.
+  ///
+  /// - Parameter pages: what it has on disk.
+  func closeLater(pages: Int64) {
+    isGivenUp.store(true, ordering: .relaxed)
+    closer.close(file, pages: pages)
+  }
 
   /// Reads until `buffer` is full or the file ends. The corresponding C function is `pread`.
   ///
@@ -196,7 +207,14 @@ final class SpillFile: Sendable {
   }
 
   private func changeSpace(_ mode: Int32, _ range: Range<Int64>) throws(Errno) {
-    try retryingInterrupts { spool_fallocate(file, mode, off_t(range.lowerBound), off_t(range.count)) }
+    try closer.retrying { () throws(Errno) -> Void in
+      try retryingInterrupts { spool_fallocate(file, mode, off_t(range.lowerBound), off_t(range.count)) }
+    }
+  }
+
+  /// Writes some of the parts, as `pwritev`.
+  func writeSome(_ parts: UnsafePointer<iovec>, _ partCount: Int, count: Int, at offset: Int64) throws(Errno) -> Int {
+    try closer.retrying { () throws(Errno) in try writeSomeOnce(parts, partCount, count: count, at: offset) }
   }
 
   private func writeZeros(_ range: Range<Int64>) throws(Errno) {

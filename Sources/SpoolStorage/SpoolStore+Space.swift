@@ -104,7 +104,8 @@ final class FreeDiskEstimate: Sendable {
   @discardableResult
   func sample(of store: borrowing SpoolStore) -> Int64 {
     let pages = store.disk.used
-    let free = (try? store.spillTarget.open())?.currentFreeBytes() ?? 0
+    let pending = store.closer.pendingPages << Layout.pageShift
+    let free = (try? store.spillTarget.open()).map { $0.currentFreeBytes() + pending } ?? 0
     pagesThen.store(pages, ordering: .relaxed)
     freeBytes.store(free, ordering: .relaxed)
     isKnown.store(true, ordering: .relaxed)

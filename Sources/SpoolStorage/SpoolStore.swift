@@ -48,6 +48,9 @@ public final class SpoolStore: Sendable {
   let reservedDescriptors = Atomic<Int>(0)
   /// Whether it has been told that files found no descriptor.
   let toldOfDescriptors = Atomic<Bool>(false)
+  /// Whether `closer` closes the spill files of files that end.
+  let defersClosing = Atomic<Bool>(false)
+  let closer = DeferredCloser()
   let spiller: Spiller
   /// The spiller's.
   let freedBuffers: SharedNumber
@@ -191,7 +194,17 @@ public final class SpoolStore: Sendable {
   /// Tells whether somebody caches what files hold, as the kernel does for a mount.
   package func setCachedAbove(_ isCached: Bool) { isCachedAbove.store(isCached, ordering: .relaxed) }
 
+  /// Sets whether another thread closes the spill files of files that end, as it should for a mount: there a few threads end
+  /// the files of everybody. Where it no longer should, this returns when the disk has all space back.
+  package func setDefersClosing(_ defers: Bool) {
+    defersClosing.store(defers, ordering: .relaxed)
+    if !defers { _ = closer.drain() }
+  }
+
   /// Bytes that can still be written to the spill directory's filesystem, at most a second old; 0 when nothing is ever
   /// spilled. The corresponding C function is `statvfs`.
-  public func spillDirectoryFreeBytes() -> Int64 { (try? spillTarget.open())?.freeBytes() ?? 0 }
+  public func spillDirectoryFreeBytes() -> Int64 {
+    guard let directory = try? spillTarget.open() else { return 0 }
+    return directory.freeBytes() + closer.pendingPages << Layout.pageShift
+  }
 }

@@ -148,6 +148,7 @@ public final class Mount: Sendable {
       guard let entry = try MountTable.top(at: path) else { throw .noSuchFileOrDirectory }
       files.store.setCachedAbove(options.cache != .none)
       files.store.reserveDescriptors(Self.reservedDescriptors)
+      files.store.setDefersClosing(true)
       if geteuid() == 0 {
         let limit = DirtyLimit(treeSize: files.configuration.storage.dataLimit)
         BackingDevice.setLimits(major: entry.major, minor: entry.minor, dirtyBytes: limit.bytes)
@@ -223,6 +224,7 @@ enum MountedFileSystems {
   static func release(_ files: FileSystem) {
     files.store.setCachedAbove(false)
     files.store.reserveDescriptors(0)
+    files.store.setDefersClosing(false)
     registry.lock.withLock { _ = registry.claimed.remove(ObjectIdentifier(files)) }
   }
 }
