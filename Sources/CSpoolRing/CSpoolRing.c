@@ -79,10 +79,12 @@ int spool_ring_submit(struct spool_ring *ring) {
   return -result;
 }
 
-int spool_ring_wait(struct spool_ring *ring) {
+int spool_ring_wait(struct spool_ring *ring, int patience) {
   struct io_uring_cqe *completion;
+  struct __kernel_timespec limit = {.tv_sec = patience / 1000, .tv_nsec = patience % 1000 * 1000000ll};
   do {
-    int code = io_uring_submit_and_wait(&ring->ring, 1);
+    int code = patience > 0 ? io_uring_submit_and_wait_timeout(&ring->ring, &completion, 1, &limit, NULL)
+                            : io_uring_submit_and_wait(&ring->ring, 1);
     if (code < 0 && !is_transient(code)) return -code;
   } while (io_uring_peek_cqe(&ring->ring, &completion) != 0);
   int result = completion->res;

@@ -29,5 +29,6 @@ void spool_ring_prepare(
 // `spool_ring_wait`.
 int spool_ring_submit(struct spool_ring *ring);
 
-// Submits what was prepared and sleeps until a request has come. 0, or why none will, as an errno.
-int spool_ring_wait(struct spool_ring *ring);
+// Submits what was prepared and sleeps until a request has come. 0, or why none will, as an errno: ETIME where none came for
+// `patience` milliseconds, unless that is 0; one may still come then.
+int spool_ring_wait(struct spool_ring *ring, int patience);

@@ -23,6 +23,13 @@ final class RequestCounters: @unchecked Sendable {
     counts[index].store(counts[index].load(ordering: .relaxed) &+ 1, ordering: .relaxed)
   }
 
+  /// Takes over what another worker has counted, which has ended.
+  func add(_ other: RequestCounters) {
+    for index in 0..<Self.capacity {
+      counts[index].wrappingAdd(other.counts[index].load(ordering: .relaxed), ordering: .relaxed)
+    }
+  }
+
   func value(of opcode: Opcode) -> UInt64 { counts[Int(opcode.rawValue)].load(ordering: .relaxed) }
 
   var unknown: UInt64 { counts[0].load(ordering: .relaxed) }

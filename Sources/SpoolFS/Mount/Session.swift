@@ -37,6 +37,8 @@ final class Session: @unchecked Sendable {
 
   private let stateLock = Lock()
   private var workers: [Worker] = []
+  /// What workers counted that are no more.
+  private let retiredCounters = RequestCounters()
   private var liveWorkers = 0
   private let isEnding = Atomic<Bool>(false)
   private let isEnded = Atomic<Bool>(false)
@@ -218,6 +220,15 @@ final class Session: @unchecked Sendable {
     stateLock.withLock { workers.append(worker) }
   }
 
+  /// One ends for want of work, while others serve.
+  func workerRetires(_ worker: Worker) {
+    stateLock.withLock {
+      workers.removeAll { $0 === worker }
+      retiredCounters.add(worker.counters)
+    }
+    workerEnded()
+  }
+
   /// The last worker to end closes the session: there will be no more requests.
   func workerEnded() {
     let isLast = stateLock.withLock {
@@ -268,6 +279,9 @@ final class Session: @unchecked Sendable {
   /// How requests come: `.ring` or `.device`.
   var transport: MountOptions.Transport { stateLock.withLock { currentTransport } }
 
+  /// Those that serve, or could.
+  var workerCount: Int { stateLock.withLock { workers.count } }
+
   /// Why they do not come over a ring, where that was wanted.
   var ringObstacle: String? {
     get { stateLock.withLock { currentObstacle } }
@@ -276,15 +290,17 @@ final class Session: @unchecked Sendable {
 
   /// Requests that reached us, by the protocol's name, without those that never came.
   var requestCounts: [String: UInt64] {
-    let workers = stateLock.withLock { self.workers }
-    var counts: [String: UInt64] = [:]
-    for opcode in Opcode.allCases {
-      let count = workers.reduce(0) { $0 + $1.counters.value(of: opcode) }
-      if count > 0 { counts[opcode.name] = count }
+    stateLock.withLock {
+      let counters = workers.map(\.counters) + [retiredCounters]
+      var counts: [String: UInt64] = [:]
+      for opcode in Opcode.allCases {
+        let count = counters.reduce(0) { $0 + $1.value(of: opcode) }
+        if count > 0 { counts[opcode.name] = count }
+      }
+      let unknown = counters.reduce(0) { $0 + $1.unknown }
+      if unknown > 0 { counts["UNKNOWN"] = unknown }
+      return counts
     }
-    let unknown = workers.reduce(0) { $0 + $1.counters.unknown }
-    if unknown > 0 { counts["UNKNOWN"] = unknown }
-    return counts
   }
 
   /// The mount's part of `.spoolfs/stats`.

@@ -15,6 +15,9 @@ final class DeviceReader: Worker, @unchecked Sendable {
   /// Begins so that the data of a WRITE is page-aligned.
   private let receiveBuffer: UnsafeMutableRawBufferPointer
 
+  /// Whether it is one of those that the pool adds, and ends when nobody needs them. It does not block in read(2), where it
+  /// could not see that.
+  let isSpare: Bool
   /// Whether it has the idle policy for good, and so must never be the only one that could take a request: it does not block
   /// in read(2), from where nobody could call it away.
   let isAlwaysIdle: Bool
@@ -27,6 +30,10 @@ final class DeviceReader: Worker, @unchecked Sendable {
   let isParked = Atomic<Bool>(false)
   let released = EventCount()
 
+  /// Whether it waits in poll(2), which ends. The others do where they have memory to give back.
+  private var waitsInPoll: Bool
+  private var large = LargeMessages()
+
   private var place = CallerPlace()
   private var pace = CallerPace()
   /// When the last request was served, and how long after that the next one came, in nanoseconds.
@@ -35,18 +42,18 @@ final class DeviceReader: Worker, @unchecked Sendable {
   private var lastCaller: UInt32 = 0
 
   /// - Throws: ENOMEM where there is no memory for its messages.
-  convenience init(device: Int32, sharesDevice: Bool) throws(Errno) {
+  convenience init(device: Int32, sharesDevice: Bool, isSpare: Bool = false) throws(Errno) {
     let pages = try Self.allocatePages()
-    let clone = sharesDevice ? nil : Self.clone(of: device)
-    self.init(pages, device: clone ?? device, ownsDevice: clone != nil, call: -1)
+    let clone = sharesDevice ? nil : Self.clone(of: device, isSpare ? Int32(O_NONBLOCK) : 0)
+    self.init(pages, device: clone ?? device, ownsDevice: clone != nil, call: -1, isSpare: isSpare)
   }
 
   /// One that is of use and not needed, so that it leaves memory to what is.
   ///
   /// - Returns: nil where memory is short.
-  static func beside(device: Int32) -> DeviceReader? {
+  static func beside(device: Int32, isSpare: Bool = false) -> DeviceReader? {
     guard AddressSpace.hasRoom(for: 2 * Negotiation.maximumWrite + threadSize) else { return nil }
-    return try? DeviceReader(device: device, sharesDevice: false)
+    return try? DeviceReader(device: device, sharesDevice: false, isSpare: isSpare)
   }
 
   /// About what a thread takes, in bytes.
@@ -61,7 +68,7 @@ final class DeviceReader: Worker, @unchecked Sendable {
       close(clone)
       return nil
     }
-    self.init(pages, device: clone, ownsDevice: true, call: call)
+    self.init(pages, device: clone, ownsDevice: true, call: call, isSpare: false)
   }
 
   private static var receiveSize: Int { Negotiation.maximumWrite + 2 * Int(getpagesize()) }
@@ -70,12 +77,16 @@ final class DeviceReader: Worker, @unchecked Sendable {
     try PageBuffer.allocate(receiveSize + Negotiation.maximumWrite)
   }
 
-  private init(_ pages: UnsafeMutableRawBufferPointer, device: Int32, ownsDevice: Bool, call: Int32) {
+  private init(
+    _ pages: UnsafeMutableRawBufferPointer, device: Int32, ownsDevice: Bool, call: Int32, isSpare: Bool
+  ) {
     self.device = device
     self.ownsDevice = ownsDevice
     self.call = call
     self.pages = pages
+    self.isSpare = isSpare
     isAlwaysIdle = call >= 0
+    waitsInPoll = isSpare || isAlwaysIdle
     receiveBuffer = UnsafeMutableRawBufferPointer(
       rebasing: pages[(Int(getpagesize()) - MessageLayout.writePayloadOffset)..<Self.receiveSize])
     super.init(replyBuffer: UnsafeMutableRawBufferPointer(rebasing: pages[Self.receiveSize...]))
@@ -107,12 +118,13 @@ final class DeviceReader: Worker, @unchecked Sendable {
   /// - Returns: nil, or why there will be no more: ENODEV after an unmount.
   @inline(__always)
   func serveOne(_ session: Session, begins: () -> Void = {}, ends: () -> Void = {}) -> Errno? {
-    if isAlwaysIdle, !waitForRequest() { return nil }
+    if waitsInPoll, !waitForRequest() { return nil }
     let count = Glibc.read(device, receiveBuffer.baseAddress, receiveBuffer.count)
     if count >= MessageLayout.headerSize {
       pause = nanoseconds(of: CLOCK_MONOTONIC) - answerTime
       begins()
       session.process(UnsafeMutableRawBufferPointer(rebasing: receiveBuffer[..<count]), on: self)
+      noteSize(count)
       answerTime = nanoseconds(of: CLOCK_MONOTONIC)
       ends()
       return nil
@@ -127,19 +139,51 @@ final class DeviceReader: Worker, @unchecked Sendable {
     }
   }
 
+  /// Milliseconds after which one in poll(2) looks whether it is needed.
+  private static let patience: Int32 = 5000
+
+  /// Waits for a request, but not for ever where there is something else to do.
+  ///
   /// - Returns: whether to read.
   private func waitForRequest() -> Bool {
+    // One that is not there (-1) is passed over.
     var files = (
       pollfd(fd: device, events: Int16(POLLIN), revents: 0), pollfd(fd: call, events: Int16(POLLIN), revents: 0)
     )
-    let count = withUnsafeMutableBytes(of: &files) { poll($0.assumingMemoryBound(to: pollfd.self).baseAddress, 2, -1) }
-    if count <= 0 { return false }
+    let patience = large.haveMemory ? LargeMessages.patience : isSpare ? Self.patience : -1
+    let count = withUnsafeMutableBytes(of: &files) {
+      poll($0.assumingMemoryBound(to: pollfd.self).baseAddress, 2, patience)
+    }
+    if count < 0 { return false }
+    if count == 0 {
+      discardMemory()
+      return !waitsInPoll
+    }
+    if !isAlwaysIdle { return true }
     if files.1.revents != 0 {
       var calls: UInt64 = 0
       _ = Glibc.read(call, &calls, MemoryLayout.size(ofValue: calls))
     }
     // The end is for everybody (POLLERR); what waits may be for the others, as they are to read now.
     return files.0.revents & ~Int16(POLLIN) != 0 || (files.0.revents != 0 && isWanted.load(ordering: .relaxed))
+  }
+
+  /// Looks at the size of the last request, or of what it read.
+  @inline(__always)
+  private func noteSize(_ count: Int) {
+    var size = count
+    if header.opcode == Opcode.read.rawValue {
+      size = Int(receiveBuffer.loadUnaligned(fromByteOffset: MessageLayout.headerSize, as: fuse_read_in.self).size)
+    }
+    if large.note(size) { discardMemory() } else if large.haveMemory { waitsInPoll = true }
+  }
+
+  /// Gives back the memory of large messages. On its own thread, between two requests.
+  func discardMemory() {
+    waitsInPoll = isSpare || isAlwaysIdle
+    if !large.haveMemory { return }
+    large.reset()
+    PageBuffer.discard(pages)
   }
 
   /// Calls it away from waiting for a request, if it does. Only for one that always has the idle policy.

@@ -8,7 +8,8 @@ internal import SystemPackage
 ///
 /// The kernel wakes the reader that has waited longest, on whatever processor. So while one reader is enough, it reads
 /// alone, from the processor of its caller. When requests overlap, more do, up to one for each processor. A reader that is
-/// at one request for long does not count: the others must not wait for it.
+/// at one request for long does not count: the others must not wait for it. Readers that were added for that (`isSpare`)
+/// are parked before the others, and end when nobody has needed them for some seconds.
 ///
 /// To be near its caller a reader needs the idle policy. Where a thread could not be taken back from that, one has it for
 /// good: it reads while the others are parked, and they read while it should not.
@@ -17,6 +18,8 @@ final class ReaderPool: @unchecked Sendable {
 
   /// Readers beyond one for each processor: as many requests may wait for a disk or a lock at a time.
   private static let spare = 32
+  /// Nanoseconds after which a parked one ends, or gives its memory back.
+  private static let patience = 5_000_000_000
 
   private let device: Int32
   private let processors: Int
@@ -33,6 +36,8 @@ final class ReaderPool: @unchecked Sendable {
 
   /// Those that are not parked. Changed under the lock.
   private let active = Atomic<Int>(0)
+  /// Those that are parked though they are no spare ones. Likewise.
+  private let parkedRegulars = Atomic<Int>(0)
   /// How many there should be, those that are at one request for long included.
   private let wanted: Atomic<Int>
   /// More of them since requests overlap, while one alone would read.
@@ -97,7 +102,7 @@ final class ReaderPool: @unchecked Sendable {
           if spool_set_idle_policy(0, 1) == 0 {
             session.placement.watching(isAlwaysIdle: true) { thread in
               lock.withLock { homes.append(thread) }
-              run(idleReader, thread, session)
+              _ = run(idleReader, thread, session)
             }
           }
         }
@@ -109,13 +114,15 @@ final class ReaderPool: @unchecked Sendable {
 
   private func startThread(of reader: DeviceReader, _ number: Int, _ session: Session) throws(Errno) {
     try SystemThread.start(named: "spoolfs/\(number)") { [self] in
+      var isRetired = false
       reader.withThread {
         session.placement.watching { thread in
           lock.withLock { homes.append(thread) }
-          run(reader, thread, session)
+          isRetired = run(reader, thread, session)
+          lock.withLock { homes.removeAll { $0 === thread } }
         }
       }
-      readerEnded(session)
+      if isRetired { session.workerRetires(reader) } else { readerEnded(session) }
     }
   }
 
@@ -126,10 +133,11 @@ final class ReaderPool: @unchecked Sendable {
 
   // MARK: - Reading
 
-  private func run(_ reader: DeviceReader, _ thread: ServingThread, _ session: Session) {
+  /// - Returns: whether it has ended for want of work; otherwise the kernel has dropped the connection.
+  private func run(_ reader: DeviceReader, _ thread: ServingThread, _ session: Session) -> Bool {
     let placement = session.placement
     while true {
-      if mayPark(reader) { park(reader, thread) }
+      if mayPark(reader), park(reader, thread) { return true }
       var isWaitedFor = false
       var hasServed = false
       let failure = reader.serveOne(session) {
@@ -144,7 +152,10 @@ final class ReaderPool: @unchecked Sendable {
         if isWaitedFor { busy.subtract(1, ordering: .relaxed) }
         placement.requestEnds(thread)
       }
-      if failure != nil { return end() }
+      if failure != nil {
+        end()
+        return false
+      }
       if !hasServed { continue }
       if readsNearCaller(thread, placement) {
         reader.followCaller(thread) { isFree($0, for: thread) }
@@ -195,27 +206,63 @@ final class ReaderPool: @unchecked Sendable {
   private var target: Int { wanted.load(ordering: .relaxed) + extra.load(ordering: .relaxed) }
 
   private func mayPark(_ reader: DeviceReader) -> Bool {
-    reader.isAlwaysIdle ? !reader.isWanted.load(ordering: .relaxed) : active.load(ordering: .relaxed) > target
+    if reader.isAlwaysIdle { return !reader.isWanted.load(ordering: .relaxed) }
+    return active.load(ordering: .relaxed) > target || (reader.isSpare && parkedRegulars.load(ordering: .relaxed) > 0)
   }
 
-  private func park(_ reader: DeviceReader, _ thread: ServingThread) {
+  /// - Returns: whether the reader is to end, as nobody knows it any more.
+  private func park(_ reader: DeviceReader, _ thread: ServingThread) -> Bool {
     // Not to keep the others from its processor.
     reader.stayAnywhere(thread)
     lock.withLock {
       guard !hasEnded, mayPark(reader) else { return }
       if !reader.isAlwaysIdle {
         active.subtract(1, ordering: .relaxed)
-        parked.append(reader)
+        // The last one is released first.
+        if reader.isSpare { parked.insert(reader, at: 0) } else { parked.append(reader) }
+        if !reader.isSpare { parkedRegulars.add(1, ordering: .relaxed) }
       }
       reader.isParked.store(true, ordering: .relaxed)
     }
-    while true {
-      let seen = reader.released.current()
-      if !reader.isParked.load(ordering: .acquiring) { break }
-      reader.released.wait(after: seen)
-    }
+    if reader.isSpare { releaseReaders() }
+    if waitForRelease(of: reader) { return true }
     // It may have been sent away from where it did not get to run.
     if reader.isAlwaysIdle { thread.leaveHome(0) }
+    return false
+  }
+
+  /// - Returns: whether the reader is to end.
+  private func waitForRelease(of reader: DeviceReader) -> Bool {
+    let end = nanoseconds(of: CLOCK_MONOTONIC) + Self.patience
+    var hasWaited = false
+    while true {
+      let seen = reader.released.current()
+      if !reader.isParked.load(ordering: .acquiring) { return false }
+      if hasWaited {
+        reader.released.wait(after: seen)
+        continue
+      }
+      let left = end - nanoseconds(of: CLOCK_MONOTONIC)
+      if left > 0 {
+        reader.released.wait(after: seen, timeout: .nanoseconds(left))
+        continue
+      }
+      if retire(reader) { return true }
+      reader.discardMemory()
+      hasWaited = true
+    }
+  }
+
+  /// Forgets a spare reader that is parked.
+  ///
+  /// - Returns: false where it is to stay.
+  private func retire(_ reader: DeviceReader) -> Bool {
+    lock.withLock {
+      guard reader.isSpare, !hasEnded, reader.isParked.load(ordering: .relaxed) else { return false }
+      parked.removeAll { $0 === reader }
+      readers.removeAll { $0 === reader }
+      return true
+    }
   }
 
   /// Lets as many read as should.
@@ -223,6 +270,7 @@ final class ReaderPool: @unchecked Sendable {
     lock.withLock {
       while hasEnded || active.load(ordering: .relaxed) < target, let reader = parked.popLast() {
         active.add(1, ordering: .relaxed)
+        if !reader.isSpare { parkedRegulars.subtract(1, ordering: .relaxed) }
         release(reader)
       }
       if let idleReader, hasEnded || idleReader.isWanted.load(ordering: .relaxed) { release(idleReader) }
@@ -283,7 +331,7 @@ final class ReaderPool: @unchecked Sendable {
       guard !hasEnded, parked.isEmpty, active.load(ordering: .relaxed) < target, readers.count < maximum else {
         return nil
       }
-      guard let reader = DeviceReader.beside(device: device) else { return nil }
+      guard let reader = DeviceReader.beside(device: device, isSpare: true) else { return nil }
       readers.append(reader)
       active.add(1, ordering: .relaxed)
       return reader

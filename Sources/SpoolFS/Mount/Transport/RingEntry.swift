@@ -34,6 +34,8 @@ final class RingEntry: Worker, @unchecked Sendable {
   /// Headers and payload, as the kernel wants them when the entry is registered.
   let buffers: UnsafeMutablePointer<iovec>
 
+  private var large = LargeMessages()
+
   private var isAnsweredLater = false
   private let state = Atomic<UInt32>(State.unanswered)
   private let stateChanged = EventCount()
@@ -107,6 +109,19 @@ final class RingEntry: Worker, @unchecked Sendable {
       // A request that wants no answer. The kernel wants the entry back all the same.
       setAnswer(fuse_out_header(len: 0, error: 0, unique: header.unique), payloadSize: 0)
     }
+    // Never at once: the kernel has yet to take the answer.
+    large.note(max(payloadSize, Int(headers.load(fromByteOffset: Layout.payloadSize, as: UInt32.self))))
+  }
+
+  /// Milliseconds without a request after which there is something to do (`discardMemory`); 0 for never.
+  var patience: Int32 { large.haveMemory ? LargeMessages.patience : 0 }
+
+  /// Gives back the memory of large messages. On the server's thread, while the kernel has nothing to do with the entry: it
+  /// puts a request there on this thread alone.
+  func discardMemory() {
+    if !large.haveMemory { return }
+    large.reset()
+    PageBuffer.discard(payload)
   }
 
   override func willAnswerLater() throws(Errno) {

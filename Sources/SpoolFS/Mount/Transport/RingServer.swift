@@ -62,7 +62,7 @@ final class RingServer: @unchecked Sendable {
     let mayLeave = session.negotiation.cachesReads && queue.canBeLeft
     var wasRegistered = true
     while true {
-      switch Errno(rawValue: spool_ring_wait(ring)) {
+      switch Errno(rawValue: spool_ring_wait(ring, entry.patience)) {
       case Errno(rawValue: 0):
         wasRegistered = true
         placement.requestBegins(thread)
@@ -72,6 +72,9 @@ final class RingServer: @unchecked Sendable {
         queue.requestEnds()
         placement.requestEnds(thread)
         prepareCommit()
+      case Errno(rawValue: ETIME):
+        // What was prepared is submitted.
+        entry.discardMemory()
       case .socketNotConnected, .connectionAbort:
         return
       case let code where Self.isTransient(code):

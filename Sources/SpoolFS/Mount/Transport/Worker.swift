@@ -67,4 +67,9 @@ enum PageBuffer {
   static func deallocate(_ buffer: UnsafeMutableRawBufferPointer) {
     munmap(buffer.baseAddress!, buffer.count)
   }
+
+  /// Gives the memory back, not the addresses. What was there is lost.
+  static func discard(_ buffer: UnsafeMutableRawBufferPointer) {
+    madvise(buffer.baseAddress!, buffer.count, MADV_DONTNEED)
+  }
 }
