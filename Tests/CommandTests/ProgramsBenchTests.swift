@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 extension CommandTests {
@@ -8,7 +9,8 @@ extension CommandTests {
     private static let ring = FilePath("/sys/module/fuse/parameters/enable_uring")
     /// Whether the benchmark may turn the kernel's ring on.
     private static let canHaveRing =
-      access(ring.string, W_OK) == 0 && FilePath("/proc/sys/kernel/io_uring_disabled").bytes.first != UInt8(ascii: "2")
+      (KernelRingSwitch.isOn || KernelRingSwitch.isUsable)
+      && FilePath("/proc/sys/kernel/io_uring_disabled").bytes.first != UInt8(ascii: "2")
 
     /// What `--json` writes, as far as it is looked at.
     private struct Report: Decodable {

@@ -5,6 +5,7 @@ import CSpoolSystem
 import Glibc
 import Subprocess
 import SystemPackage
+import TestSupport
 import Testing
 
 /// Every suite of this target is nested here, so that they run one after another: each one wants the whole machine.
@@ -90,9 +91,17 @@ private enum FuseDevice {
   /// Held with a shared lock by all test processes.
   private static let descriptor = open("/dev/fuse", O_RDWR | O_CLOEXEC)
 
+  /// Whether users can have it, or the tests may give it to them.
+  static let canBeOpenToUsers = isOpenToUsers || HostChange.fuseDevice.isAllowed
+
+  private static var isOpenToUsers: Bool {
+    guard let status = try? Stat("/dev/fuse") else { return true }
+    return status.permissions.contains(.otherReadWrite)
+  }
+
   static func openToUsers() {
     flock(descriptor, LOCK_SH)
-    guard let status = try? Stat("/dev/fuse"), !status.permissions.contains(.otherReadWrite) else { return }
+    guard !isOpenToUsers, HostChange.fuseDevice.isAllowed else { return }
     chmod("/dev/fuse", 0o666)
     atexit { if flock(FuseDevice.descriptor, LOCK_EX | LOCK_NB) == 0 { chmod("/dev/fuse", 0o600) } }
   }
@@ -106,7 +115,7 @@ struct Sandbox: Sendable {
   /// As whom to run what should work for everybody: nil, and `nobody` where we may become that and find `spoolfs`.
   static let users: [uid_t?] = {
     let probe = "setpriv --reuid=\(nobody) --regid=\(nobody) --clear-groups test -x '\(executable)' 2>/dev/null"
-    guard getuid() == 0, system(probe) == 0 else { return [nil] }
+    guard getuid() == 0, system(probe) == 0, FuseDevice.canBeOpenToUsers else { return [nil] }
     FuseDevice.openToUsers()
     return [nil, nobody]
   }()
@@ -154,7 +163,7 @@ struct Sandbox: Sendable {
     return result
   }
 
-  private init(user: uid_t?) throws {
+  init(user: uid_t?) throws {
     var template = Array("/var/tmp/spoolfs-test-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw Errno(rawValue: errno) }
     directory = FilePath(platformString: template)
@@ -300,7 +309,7 @@ struct Sandbox: Sendable {
       }
   }
 
-  private func remove() async {
+  func remove() async {
     for process in processes { kill(process.identifier, SIGKILL) }
     for mount in mounts.reversed() { umount2(mount.path.string, Int32(MNT_DETACH)) }
     // What a killed `run` of root's has sealed.

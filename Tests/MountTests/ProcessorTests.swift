@@ -1,9 +1,10 @@
 import Foundation
 import SpoolFS
 import Synchronization
+import TestSupport
 import Testing
 
-extension MountSuites {
+extension SchedulingSuites {
   /// Processors come and go while requests flow.
   @Suite(.serialized, .kernelRing) struct ProcessorTests {
     /// Tells clients when to end.
@@ -11,7 +12,7 @@ extension MountSuites {
       let isOver = Atomic<Bool>(false)
     }
 
-    @Test(.enabled(if: LastProcessor.canBeSwitched, "no processor can be taken offline"), arguments: transports)
+    @Test(.enabled(if: LastProcessor.canBeSwitched, "no processor may be taken offline"), arguments: transports)
     func goesOfflineUnderLoadAndComesBack(_ transport: MountOptions.Transport) async throws {
       let mount = try await onThread { try ServedMount(cache: .writethrough, transport: transport) }
       let stage = Stage()
@@ -59,6 +60,7 @@ private enum LastProcessor {
   /// Not where it is off already: somebody wants it so.
   static let canBeSwitched =
     access(path, W_OK) == 0 && (try? String(contentsOfFile: path, encoding: .utf8))?.hasPrefix("1") == true
+    && HostChange.processors.isAllowed
 
   static func set(_ state: String) throws { try HostFile(path, O_WRONLY).append(Array(state.utf8)) }
 }

@@ -3,6 +3,7 @@ import CSpoolSystem
 import Foundation
 import SpoolStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import SpoolFS
@@ -28,7 +29,7 @@ extension MountSuites {
     }
 
     @Test(.enabled(if: KernelRing.canBeSwitched)) func switchedOffItFallsBackOrSaysWhatHelps() async throws {
-      try await KernelRing.switched(on: false) {
+      try await KernelRingSwitch.with(on: false) {
         try await withMount(options: .init(transport: .auto)) { tree in
           #expect(tree.mount.transport == .device)
           #expect(tree.mount.ringObstacle?.contains("echo Y > /sys/module/fuse/parameters/enable_uring") == true)

@@ -1,12 +1,10 @@
 import Glibc
 import SpoolStorage
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import SpoolFS
-
-/// Sanitizers keep several bytes of their own for each of ours.
-private let isSanitized = dlsym(nil, "__asan_init") != nil || dlsym(nil, "__tsan_init") != nil
 
 @Suite("A million files", .serialized, .enabled(if: !isSanitized, "measures memory"))
 struct ScaleTests {

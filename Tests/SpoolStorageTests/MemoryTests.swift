@@ -1,11 +1,8 @@
 import Glibc
 import SpoolStorage
 import SystemPackage
+import TestSupport
 import Testing
-
-/// Sanitizers keep several bytes of their own for each of ours.
-private let isSanitized =
-  dlsym(nil, "__asan_init") != nil || dlsym(nil, "__tsan_init") != nil
 
 private func residentBytes() -> Int {
   guard let file = fopen("/proc/self/statm", "r") else { return 0 }

@@ -1,48 +1,22 @@
 import CSpoolRing
 import Foundation
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import SpoolFS
 
-/// The kernel's switch for FUSE over io_uring, for tests that need it on or off.
+/// FUSE over io_uring, for tests that need it on or off.
 enum KernelRing {
-  private static let path = "/sys/module/fuse/parameters/enable_uring"
-
   /// Whether a test can have a ring; where it cannot, it is left out.
   static let isAvailable: Bool = {
-    guard let state = read(), state == "Y" || access(path, W_OK) == 0 else { return false }
+    guard KernelRingSwitch.isOn || KernelRingSwitch.isUsable else { return false }
     guard let ring = spool_ring_open(-1) else { return false }
     spool_ring_close(ring)
     return true
   }()
 
-  static let canBeSwitched = isAvailable && access(path, W_OK) == 0
-
-  /// Runs `body` with the switch on, or off, and puts it back.
-  static func switched<Result>(on: Bool, _ body: () async throws -> Result) async throws -> Result {
-    let before = read() ?? "N"
-    let wanted = on ? "Y" : "N"
-    if before == wanted { return try await body() }
-    try write(wanted)
-    do {
-      let result = try await body()
-      try write(before)
-      return result
-    } catch {
-      try write(before)
-      throw error
-    }
-  }
-
-  private static func read() -> String? {
-    (try? String(contentsOfFile: path, encoding: .utf8))?.trimmingCharacters(in: .whitespacesAndNewlines)
-  }
-
-  private static func write(_ text: String) throws {
-    let file = try HostFile(path, O_WRONLY)
-    try file.append(Array(text.utf8))
-  }
+  static let canBeSwitched = isAvailable && KernelRingSwitch.isUsable
 }
 
 /// Switches the kernel's ring on for the time of a test, where there is one.
@@ -53,7 +27,7 @@ struct KernelRingTrait: SuiteTrait, TestTrait, TestScoping {
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
     guard testCase != nil, KernelRing.isAvailable else { return try await function() }
-    try await KernelRing.switched(on: true, function)
+    try await KernelRingSwitch.with(on: true, function)
   }
 }
 

@@ -55,6 +55,9 @@ final class ServedMount: Sendable {
     if rmdir(path) != 0, errno == EBUSY, (try? MountPoint.unmount(FilePath(path), lazily: true)) != nil { rmdir(path) }
   }
 
+  /// Of the one that served, after `end`; a signal's number where it was killed.
+  var exitStatus: Int32 { server.terminationStatus }
+
   /// SIGKILL: the mount is dead then.
   func kill() {
     Foundation.kill(server.processIdentifier, SIGKILL)
