@@ -19,6 +19,7 @@
 #include "CSpoolClock.h"
 #include "CSpoolDirectories.h"
 #include "CSpoolFiles.h"
+#include "CSpoolLockOrder.h"
 #include "CSpoolPlacement.h"
 #include "CSpoolProcess.h"
 #include "CSpoolStorage.h"

@@ -20,7 +20,7 @@ final class KernelClock: @unchecked Sendable {
   /// The clock of this process.
   static let shared = KernelClock()
 
-  /// A file to stamp, for one thread at a time: what it reads must be its own stamp. As long as a cache line.
+  /// A file to stamp, for one thread at a time: what it reads must be its own stamp. As long as a cache line, but in debug builds.
   private struct StampFile: ~Copyable {
     let lock = Lock()
     let descriptor: Int32
@@ -29,6 +29,7 @@ final class KernelClock: @unchecked Sendable {
     init(_ descriptor: Int32) { self.descriptor = descriptor }
   }
 
+  private static let cacheLine = 64
   /// One for each processor is enough that nobody waits.
   private static let maximumFiles = 16
 
@@ -101,7 +102,7 @@ final class KernelClock: @unchecked Sendable {
     isRead = Self.readMovesAccessTime(first)
     let wanted = min(max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), Self.maximumFiles)
     let memory = UnsafeMutableRawPointer.allocate(
-      byteCount: wanted * MemoryLayout<StampFile>.stride, alignment: MemoryLayout<StampFile>.stride)
+      byteCount: wanted * MemoryLayout<StampFile>.stride, alignment: Self.cacheLine)
     let files = memory.bindMemory(to: StampFile.self, capacity: wanted)
     files.initialize(to: StampFile(first))
     count = 1

@@ -3,6 +3,8 @@
 // Why not `Synchronization.Mutex`: on Linux it is a priority-inheritance futex, slow when contended and confused by
 // fork; and there is no reader-writer lock to go with it. pthread locks need 40-56 bytes at a fixed address, which for
 // a million small files is a separate allocation each. These are plain futexes on `Atomic`, which ThreadSanitizer sees.
+//
+// Debug builds check the order in which they are taken (`LockOrder.swift`), for which a lock has its class beside it.
 
 internal import CSpoolSystem
 internal import Synchronization
@@ -12,20 +14,40 @@ package struct Lock: ~Copyable, Sendable {
   /// 0: free, 1: held, 2: held and somebody may sleep on it.
   private let state = Atomic<UInt32>(0)
 
-  package init() {}
+  #if DEBUG
+    private let lockClass: LockClass
+    package init(file: StaticString = #fileID, line: UInt = #line) { lockClass = LockClass(file: file, line: line) }
+  #else
+    package init() {}
+  #endif
 
   @inline(__always)
   package borrowing func lock() {
-    if !tryLock() { lockSlowly() }
+    #if DEBUG
+      lockClass.willLock(state.address)
+    #endif
+    if !takeIfFree() { lockSlowly() }
   }
 
   @inline(__always)
   package borrowing func tryLock() -> Bool {
+    guard takeIfFree() else { return false }
+    #if DEBUG
+      lockClass.didLock(state.address)
+    #endif
+    return true
+  }
+
+  @inline(__always)
+  private borrowing func takeIfFree() -> Bool {
     state.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged
   }
 
   @inline(__always)
   package borrowing func unlock() {
+    #if DEBUG
+      lockClass.willUnlock(state.address)
+    #endif
     if state.exchange(0, ordering: .releasing) == 2 { state.wake(1) }
   }
 
@@ -58,10 +80,18 @@ package struct SharedLock: ~Copyable, Sendable {
   /// `waiting` away and wakes everybody.
   private let state = Atomic<UInt32>(0)
 
-  package init() {}
+  #if DEBUG
+    private let lockClass: LockClass
+    package init(file: StaticString = #fileID, line: UInt = #line) { lockClass = LockClass(file: file, line: line) }
+  #else
+    package init() {}
+  #endif
 
   @inline(__always)
   package borrowing func lockShared() {
+    #if DEBUG
+      lockClass.willLock(state.address)
+    #endif
     let seen = state.load(ordering: .relaxed)
     if seen < Self.waiting,
       state.compareExchange(expected: seen, desired: seen + 1, ordering: .acquiring).exchanged
@@ -85,6 +115,9 @@ package struct SharedLock: ~Copyable, Sendable {
 
   @inline(__always)
   package borrowing func unlockShared() {
+    #if DEBUG
+      lockClass.willUnlock(state.address)
+    #endif
     let left = state.subtract(1, ordering: .releasing).newValue
     if left == Self.waiting { release(left) }
   }
@@ -94,6 +127,9 @@ package struct SharedLock: ~Copyable, Sendable {
   package var isFree: Bool { state.load(ordering: .acquiring) == 0 }
 
   package borrowing func lockExclusive() {
+    #if DEBUG
+      lockClass.willLock(state.address)
+    #endif
     while true {
       let seen = state.load(ordering: .relaxed)
       if seen & ~Self.waiting == 0 {
@@ -107,6 +143,9 @@ package struct SharedLock: ~Copyable, Sendable {
 
   @inline(__always)
   package borrowing func unlockExclusive() {
+    #if DEBUG
+      lockClass.willUnlock(state.address)
+    #endif
     if state.exchange(0, ordering: .releasing) & Self.waiting != 0 { state.wake(.max) }
   }
 
@@ -172,6 +211,11 @@ package struct EventCount: ~Copyable, Sendable {
 }
 
 extension Atomic where Value == UInt32 {
+  #if DEBUG
+    /// An `Atomic` does not move while it is borrowed, so a lock that is held has the same one for all.
+    fileprivate var address: UnsafeRawPointer { withUnsafePointer(to: self) { UnsafeRawPointer($0) } }
+  #endif
+
   /// futex(2), FUTEX_WAIT: sleeps while the word holds `expected`. May return early.
   fileprivate borrowing func wait(while expected: UInt32, timeout: Duration? = nil) {
     withUnsafePointer(to: self) {
