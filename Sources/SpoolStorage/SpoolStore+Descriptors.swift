@@ -13,9 +13,11 @@ extension SpoolStore {
   func makeSpillFile(in directory: SpillDirectory, for file: FileContent) throws(Errno) -> SpillFile {
     let reserved = reservedDescriptors.load(ordering: .relaxed)
     do throws(Errno) {
-      let made = try directory.makeFile(for: self)
-      if reserved > 0, DescriptorLimit.isAmongLast(reserved, made.file) { throw .tooManyOpenFiles }
-      return made
+      return try closer.retrying { () throws(Errno) in
+        let made = try directory.makeFile(for: self)
+        if reserved > 0, DescriptorLimit.isAmongLast(reserved, made.file) { throw .tooManyOpenFiles }
+        return made
+      }
     } catch {
       guard reserved > 0, error == .tooManyOpenFiles || error == .tooManyOpenFilesInSystem else { throw error }
       if !toldOfDescriptors.exchange(true, ordering: .relaxed) {

@@ -79,7 +79,8 @@ struct RunCommand: ParsableCommand {
     let loss = server.loss
     if let loss {
       Terminal.note(
-        "\(server.entry.path), the temporary directory of '\(CommandLineBytes.shown(program[0]))', \(loss) while it ran")
+        "\(server.entry.path), the temporary directory of '\(CommandLineBytes.shown(program[0]))', \(loss) while it ran"
+      )
     }
     Leftovers(of: server, policy: leftover).unmount()
     throw ExitCode(loss == nil ? status : Self.ownFailure)

@@ -22,7 +22,9 @@ extension CommandTests {
 
     /// Whether somebody else can have the name.
     private func canBeTaken(_ name: FilePath, _ sandbox: Sandbox) async throws -> Bool {
-      let stranger = ["--reuid=12345", "--regid=12345", "--clear-groups", "ln", "-sT", sandbox.work.string, name.string]
+      let stranger = [
+        "--reuid=12345", "--regid=12345", "--clear-groups", "ln", "-sT", sandbox.work.string, name.string,
+      ]
       if try await sandbox.runAsRoot("setpriv", stranger).succeeded {
         unlink(name.string)
         return true
@@ -63,7 +65,8 @@ extension CommandTests {
     @Test func theGuardianThatKeepsItHoldsNothingElse() async throws {
       try await Sandbox.with { sandbox in
         try sandbox.shareRunDirectory()
-        let pipeline = "\"$1\" run -- sh -c '\(background(sandbox).replacing("'", with: #"'\''"#))' 2>&1 | cat; echo over"
+        let pipeline =
+          "\"$1\" run -- sh -c '\(background(sandbox).replacing("'", with: #"'\''"#))' 2>&1 | cat; echo over"
         try await sandbox.shell(pipeline, [Sandbox.executable.string]).expect("over\n")
         let guardian = try #require(sandbox.processes.first { $0.command.contains(" guard-mount ") }).identifier
         let descriptors = FilePath("/proc/\(guardian)/fd")
@@ -199,7 +202,8 @@ extension CommandTests {
         ] {
           let script = "unset SPOOLFS_RUN_DIR; mount -t tmpfs none /run && chmod 755 /run; \(setUp); exec \"$@\""
           let outcome = try await sandbox.run(
-            "unshare", ["--mount", "sh", "-c", script, "sh", Sandbox.executable.string, "run", "sh", "-c", "echo $TMPDIR"])
+            "unshare",
+            ["--mount", "sh", "-c", script, "sh", Sandbox.executable.string, "run", "sh", "-c", "echo $TMPDIR"])
           #expect(outcome.text.hasPrefix("/tmp/spoolfs-"), "\(setUp): \(outcome.testDescription)")
         }
       }

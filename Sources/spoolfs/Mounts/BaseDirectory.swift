@@ -83,7 +83,9 @@ struct BaseDirectory {
   }
 
   private static func existingSystem() -> BaseDirectory? {
-    guard geteuid() == 0, isClosed(system), system.withPlatformString({ access($0, W_OK | X_OK) }) == 0 else { return nil }
+    guard geteuid() == 0, isClosed(system), system.withPlatformString({ access($0, W_OK | X_OK) }) == 0 else {
+      return nil
+    }
     return BaseDirectory(system, isShared: false, prefix: "")
   }
 
