@@ -19,6 +19,13 @@ extension MountSuites {
       #expect(entry.filesystemOptions == "rw,errors=continue")
     }
 
+    @Test func lineOfAMountWithoutASource() throws {
+      let line = "28 1 0:25 / /run rw,nosuid shared:5 - tmpfs  rw,size=10%"
+      let entry = try #require(MountEntry(line: Array(line.utf8)[...]))
+      #expect(entry.path == "/run" && entry.type == "tmpfs" && entry.source == "")
+      #expect(entry.filesystemOptions == "rw,size=10%")
+    }
+
     @Test(arguments: ["", "36 35 98:0", "36 35 98:0 / / rw -", "x 35 98:0 / / rw - a b c", "1 2 3 / / rw - a b c"])
     func brokenLine(_ line: String) {
       #expect(MountEntry(line: Array(line.utf8)[...]) == nil)

@@ -64,7 +64,8 @@ package enum MountTable {
 extension MountEntry {
   /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
   init?(line: ArraySlice<UInt8>) {
-    let fields = line.split(separator: UInt8(ascii: " "))
+    // A source may be empty: `mount -t tmpfs "" DIR`.
+    let fields = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
     guard fields.count >= 9, let dash = fields.dropFirst(6).firstIndex(where: { $0.elementsEqual("-".utf8) }),
       fields.count > dash + 3
     else { return nil }
