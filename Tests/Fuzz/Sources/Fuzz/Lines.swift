@@ -1,0 +1,69 @@
+import Foundation
+import SystemPackage
+
+@testable import SpoolFS
+
+/// Lines of /proc/self/mountinfo.
+@Sendable func fuzzMountTable(_ input: UnsafeBufferPointer<UInt8>) {
+  for line in Array(input).split(separator: UInt8(ascii: "\n")) {
+    guard let entry = MountEntry(line: line) else { continue }
+    demand(!entry.type.contains(" "), "type \(entry.type)")
+  }
+}
+
+/// Lists of `-o`, sizes, modes, counts and ids.
+@Sendable func fuzzOptions(_ input: UnsafeBufferPointer<UInt8>) {
+  let text = String(decoding: input, as: UTF8.self)
+  var settings = Settings()
+  try? OptionList.apply(text, to: &settings)
+  if let amount = try? SizeAmount(parsing: text) {
+    for memory in [0, 1, 4096, 24 << 30, Int64.max / 1_000_000] {
+      demand(amount.resolved(memory: memory).map { $0 >= 0 } ?? true, "\(text) of \(memory)")
+    }
+  }
+  if let mode = try? parseMode(text) { demand(mode <= 0o7777, text) }
+  if let count = try? parseCount(text) { demand(count >= 0, text) }
+  _ = try? parseIdentifier(text)
+}
+
+/// Of `-o` lists alone: the command reads paths from its arguments' bytes.
+enum CommandLineBytes {
+  static func path(_ argument: String) -> FilePath { FilePath(argument) }
+}
+
+/// Names in the listing of `.spoolfs/files`: any bytes come back, and the text is one line of JSON.
+@Sendable func fuzzJSON(_ input: UnsafeBufferPointer<UInt8>) {
+  var object = JSONObject()
+  object["name"] = .string(Array(input))
+  object["inner"] = .object(object)
+  let text = object.json
+  demand(text.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7f }, text)
+  let prefix = "{\"name\":\""
+  demand(text.hasPrefix(prefix), text)
+  guard let inner = text.range(of: "\",\"inner\":", options: .backwards) else { fatalError(text) }
+  let quoted = text[text.index(text.startIndex, offsetBy: prefix.count)..<inner.lowerBound]
+  demand(unquoted(quoted) == Array(input), "\(Array(input)) became \(quoted)")
+}
+
+/// The bytes that a JSON string stands for, where lone surrogates U+DC80 to U+DCFF are bytes.
+private func unquoted(_ text: Substring) -> [UInt8]? {
+  var bytes: [UInt8] = []
+  var rest = Array(text.utf8)[...]
+  while let byte = rest.popFirst() {
+    guard byte == UInt8(ascii: "\\") else {
+      if byte == UInt8(ascii: "\"") { return nil }
+      bytes.append(byte)
+      continue
+    }
+    switch rest.popFirst() {
+    case UInt8(ascii: "u"):
+      guard let unit = UInt32(String(decoding: rest.prefix(4), as: UTF8.self), radix: 16) else { return nil }
+      rest = rest.dropFirst(4)
+      guard unit < 0x80 || (0xdc80...0xdcff).contains(unit) else { return nil }
+      bytes.append(UInt8(truncatingIfNeeded: unit))
+    case let other?: bytes.append(other)
+    case nil: return nil
+    }
+  }
+  return bytes
+}
