@@ -133,8 +133,8 @@ extension MountSuites {
         }
         try await clients
         try await onThread {
-          // A mount whose connection was aborted stays, dead.
-          try MountPoint.unmount(FilePath(tree.path), lazily: true)
+          // The mount goes with its connection.
+          try eventually { try MountTable.top(at: FilePath(tree.path)) == nil }
           tree.end()
           #expect(!Host.exists(tree.path))
         }

@@ -173,7 +173,7 @@ struct ServerEnd: Sendable {
 
   /// What to say of it, when it has ended.
   var description: String {
-    guard let status else { return "has ended unexpectedly" }
+    guard let status else { return "was killed, or has crashed" }
     guard status == .signaled(SIGKILL), let memoryKills, let now = Self.memoryKills(), now > memoryKills else {
       return status == .signaled(SIGKILL) ? "was killed (signal 9)" : status.description
     }
@@ -190,7 +190,7 @@ struct ServerEnd: Sendable {
     return raw < 0 ? nil : WaitStatus(raw: raw)
   }
 
-  /// The last field of stat. It is there for a process that is ending, too.
+  /// The last field of stat. It is there for a process that is ending, too, but shown to root alone: a server cannot be traced.
   private func statusInProc() -> Int32? {
     // Not another process with the same number.
     var event = pollfd(fd: descriptor, events: 0, revents: 0)

@@ -18,6 +18,7 @@ struct Settings: Sendable {
   var transport: MountOptions.Transport?
   var allowOther = false
   var nonEmpty = false
+  var staysOutOfSwap = false
   var extendedAttributes = false
   var flags = MountOptions().flags
 }
