@@ -206,7 +206,9 @@ import Testing
       }
       while !isOver.load(ordering: .acquiring) {
         let first = Int.random(in: 0..<pages - 20, using: &random)
-        if number == 3, let spill = file.spill { posix_fadvise(spill.file, 0, 0, POSIX_FADV_DONTNEED) }
+        if number == 3, let spill = file.stateLock.withSharedLock({ file.spill }) {
+          posix_fadvise(spill.file, 0, 0, POSIX_FADV_DONTNEED)
+        }
         guard let bytes = try? file.read(20 * 4096, at: Int64(first) * 4096) else { continue }
         for index in 0..<20 {
           let found = Array(bytes[index * 4096..<(index + 1) * 4096])
