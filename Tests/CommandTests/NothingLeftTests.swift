@@ -104,6 +104,7 @@ extension CommandTests {
           cd "$SPOOLFS_RUN_DIR"
           mkdir -p spoolfs-aaaaaaa1/tmp/d spoolfs-aaaaaaa2/gone spoolfs-aaaaaaa2/tmp spoolfs-aaaaaaa3
           echo x > spoolfs-aaaaaaa1/tmp/d/file; echo x > spoolfs-aaaaaaa2/gone/file; echo x > spoolfs-aaaaaaa2/file
+          : > spoolfs-aaaaaaa1/.spoolfs-run; : > spoolfs-aaaaaaa2/.spoolfs-run
           mkdir not-ours spoolfs-aaaaaaaa4
           chmod 0 spoolfs-aaaaaaa1/tmp; chmod 500 spoolfs-aaaaaaa3
           chattr -f +i spoolfs-aaaaaaa1/tmp 2> /dev/null
@@ -112,6 +113,38 @@ extension CommandTests {
         let outcome = try await sandbox.shell(script, [Sandbox.executable.string])
         #expect(outcome.text == "not-ours\nspoolfs-aaaaaaaa4\n", "\(outcome.testDescription)")
         #expect(outcome.errorOutput.isEmpty)
+      }
+    }
+
+    /// A directory of the user's own may happen to have such a name: eight letters are a word.
+    @Test(arguments: Sandbox.users) func whatIsNotOursStaysWhateverItsName(of user: uid_t?) async throws {
+      try await Sandbox.with(user: user) { sandbox in
+        let script = """
+          cd "$SPOOLFS_RUN_DIR"
+          mkdir -p spoolfs-examples/tmp spoolfs-projects spoolfs-pictures/.spoolfs-run
+          echo precious > spoolfs-examples/tmp/file; echo precious > spoolfs-projects/file
+          echo precious > elsewhere; mkdir spoolfs-programs; ln -s ../elsewhere spoolfs-programs/.spoolfs-run
+          "$1" run -- true && cat spoolfs-examples/tmp/file spoolfs-projects/file elsewhere
+          ls -d spoolfs-*/.spoolfs-run && rm -r spoolfs-examples spoolfs-projects spoolfs-pictures spoolfs-programs elsewhere
+          """
+        let outcome = try await sandbox.shell(script, [Sandbox.executable.string])
+        #expect(
+          outcome.text == """
+            precious
+            precious
+            precious
+            spoolfs-pictures/.spoolfs-run
+            spoolfs-programs/.spoolfs-run
+
+            """, "\(outcome.testDescription)")
+      }
+    }
+
+    /// Killed at a moment when only part of it was done, a run has marked what the next one may remove.
+    @Test(arguments: Sandbox.users) func aTreeThatIsThereIsMarked(of user: uid_t?) async throws {
+      try await Sandbox.with(user: user) { sandbox in
+        let outcome = try await sandbox.spoolfs(["run", "--", "sh", "-c", "ls -A \"$TMPDIR/..\""])
+        #expect(outcome.text == ".spoolfs-run\ntmp\n", "\(outcome.testDescription)")
       }
     }
 

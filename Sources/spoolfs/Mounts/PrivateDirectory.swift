@@ -11,6 +11,8 @@ internal import TemporaryFiles
 /// are dead and may clear the directory away, without asking a mount that might not answer.
 struct PrivateDirectory {
   private static let mountPointName = "tmp"
+  /// A file in it that says whose it is: anybody may have a directory with such a name, and things of his own in it.
+  private static let markName = ".spoolfs-run"
 
   let path: FilePath
   /// Whether others can make entries beside it.
@@ -29,7 +31,7 @@ struct PrivateDirectory {
       self = try Self.make(in: base, openToOthers: openToOthers)
     } catch {
       let kind = error == .permissionDenied ? CommandFailure.Kind.noPermission : .other
-      throw CommandFailure(kind, "cannot make a directory in \(base.path)", error)
+      throw CommandFailure(kind, "cannot make a directory in \(base.path.escaped)", error)
     }
   }
 
@@ -68,19 +70,31 @@ struct PrivateDirectory {
       let directory = try open(path)
       lock = directory
       try retryingInterrupts { flock(directory.rawValue, LOCK_EX | LOCK_NB) }
+      try mark(directory)
       try retryingInterrupts { mkdirat(directory.rawValue, mountPointName, 0o700) }
       let bare = try open(FilePath(mountPointName), in: directory.rawValue)
       try retryingInterrupts { fchmod(directory.rawValue, openToOthers ? 0o711 : 0o700) }
       return PrivateDirectory(path, base.isShared, directory, bare: bare)
     } catch {
       if error != .noSuchFileOrDirectory, error != .wouldBlock {
-        _ = path.appending(mountPointName).withPlatformString { rmdir($0) }
+        for name in [mountPointName, markName] { _ = path.appending(name).withPlatformString { Glibc.remove($0) } }
         _ = path.withPlatformString { rmdir($0) }
       }
       try? lock?.close()
       if error == .noSuchFileOrDirectory || error == .wouldBlock { return nil }
       throw error
     }
+  }
+
+  private static func mark(_ directory: FileDescriptor) throws(Errno) {
+    let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
+    close(try retryingInterrupts { spool_openat(directory.rawValue, markName, flags, 0o600) })
+  }
+
+  private var isMarked: Bool {
+    var status = stat()
+    return fstatat(lock.rawValue, Self.markName, &status, AT_SYMLINK_NOFOLLOW) == 0
+      && status.st_mode & S_IFMT == S_IFREG && status.st_uid == geteuid()
   }
 
   private static func open(_ path: FilePath, in directory: Int32 = AT_FDCWD) throws(Errno) -> FileDescriptor {
@@ -121,7 +135,7 @@ extension PrivateDirectory {
     fchmod(lock.rawValue, 0o500)
   }
 
-  /// Removes the cleared directory and lets go of its lock.
+  /// Removes the cleared directory and lets go of its lock. Made in it since can only have been what programs made there.
   func remove() throws(Errno) {
     defer { try? lock.close() }
     for _ in 0..<Self.maximumPasses {
@@ -161,7 +175,9 @@ extension PrivateDirectory {
     for _ in 0..<Self.maximumPasses {
       let names = directoryEntries(directory)
       if names.isEmpty { return }
-      for name in names { try DirectoryTree.remove(directory.appending(name)) }
+      // The mark last, so that the next run can go on where this one is killed.
+      let others = names.filter { $0 != Self.markName }
+      for name in others.isEmpty ? names : others { try DirectoryTree.remove(directory.appending(name)) }
     }
     throw .directoryNotEmpty
   }
@@ -178,7 +194,7 @@ extension PrivateDirectory {
   }
 
   /// Clears the directory at `path` if it is one of this user's whose owner is dead, and removes it unless its name must
-  /// not become somebody else's yet.
+  /// not become somebody else's yet. One without the mark is removed if it is empty, and otherwise left alone.
   private static func reclaim(_ path: FilePath, in base: BaseDirectory) {
     var status = stat()
     guard let lock = try? open(path) else { return }
@@ -186,10 +202,9 @@ extension PrivateDirectory {
       flock(lock.rawValue, LOCK_EX | LOCK_NB) == 0
     else { return (try? lock.close()) ?? () }
     let directory = PrivateDirectory(at: path, isInSharedDirectory: base.isShared, lock: lock)
-    guard (try? directory.clear()) != nil, !base.isShared || !mayHaveUsers(path) else {
-      return (try? lock.close()) ?? ()
-    }
-    try? directory.remove()
+    let isCleared = !directory.isMarked || (try? directory.clear()) != nil
+    if isCleared, !base.isShared || !mayHaveUsers(path) { _ = path.withPlatformString { rmdir($0) } }
+    try? lock.close()
   }
 
   /// Whether some process may still use the path. A process that cannot be asked in time may.
