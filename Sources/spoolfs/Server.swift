@@ -19,7 +19,7 @@ struct Server: Sendable {
     do {
       files = try FileSystem(settings.tree)
     } catch {
-      let directory = settings.spillDirectory.map { " \($0)" } ?? ""
+      let directory = settings.spillDirectory.map { " \($0.escaped)" } ?? ""
       throw CommandFailure(.spillDirectory, "cannot use the spill directory\(directory)", error)
     }
     do {
@@ -28,7 +28,7 @@ struct Server: Sendable {
       throw CommandFailure(error)
     }
     guard let entry = try? MountTable.top(at: mount.path) else {
-      throw CommandFailure(.system, "\(mountPoint) was unmounted at once")
+      throw CommandFailure(.system, "\(mountPoint.escaped) was unmounted at once")
     }
     self.entry = entry
   }

@@ -28,7 +28,7 @@ struct BaseDirectory {
     do throws(Errno) {
       return try BaseDirectory(named: named)
     } catch {
-      throw CommandFailure(.other, "cannot use \(named) (\(variable))", error)
+      throw CommandFailure(.other, "cannot use \(named.escaped) (\(variable))", error)
     }
   }
 
