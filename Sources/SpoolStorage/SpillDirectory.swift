@@ -46,7 +46,7 @@ package final class SpillDirectory: Sendable {
   /// - Throws: EMFILE, ENFILE, ENOSPC, ENOENT when the directory has been removed, and others of open(2).
   func makeFile(for store: SpoolStore) throws(Errno) -> SpillFile {
     SpillFile(
-      owning: try store.closer.retrying { () throws(Errno) in try openFile() }, encryptedWith: store.spillKey,
+      owning: try openFile(), encryptedWith: store.spillKey,
       isCachedAbove: store.isCachedAbove.load(ordering: .relaxed) && !isMemoryBacked,
       unconfirmed: isMemoryBacked ? nil : UnconfirmedWrites(store: store), tellsOfRanges: tellsOfRanges,
       closer: store.closer)
