@@ -1,5 +1,4 @@
 internal import SpoolFS
-internal import SpoolStorage
 internal import SystemPackage
 
 /// What a tree and its mount are to be like: the long options and the lists of `-o` put together. Nil means that the
@@ -24,32 +23,4 @@ struct Settings: Equatable, Sendable {
   var nonEmpty = false
   var extendedAttributes = false
   var flags = MountOptions().flags
-}
-
-extension Settings {
-  /// The settings as the tree wants them.
-  var tree: FileSystem.Configuration {
-    let memory = usableMemory()
-    var storage = SpoolConfiguration()
-    storage.threshold = threshold.map { $0.resolved(memory: memory).map { .bytes($0) } ?? .unlimited }
-    storage.memoryBudget = self.memory?.resolved(memory: memory)
-    storage.spillDirectory = spillDirectory
-    storage.spillCapacity = spillCapacity?.resolved(memory: memory)
-    storage.encryptsSpill = encryptsSpill
-    storage.sizeLimit = size?.resolved(memory: memory)
-    // Private to its owner, or as /tmp is.
-    let mode = mode ?? (allowOther ? 0o1777 : 0o700)
-    return FileSystem.Configuration(
-      storage: storage, inodeLimit: inodes.map { Int($0) }, rootMode: FilePermissions(rawValue: mode),
-      rootUser: user, rootGroup: group, extendedAttributes: extendedAttributes, lifetime: lifetime ?? .unmount)
-  }
-
-  /// The settings as the mount wants them.
-  var mount: MountOptions {
-    // Nobody but the users of the mount changes the tree, so the kernel may own what is written.
-    MountOptions(
-      cache: cache ?? .suited(to: tree.storage), allowOther: allowOther, flags: flags,
-      allowsNonemptyMountPoint: nonEmpty,
-      transport: transport ?? .auto)
-  }
 }

@@ -1,0 +1,1 @@
+../../../../../Sources/spoolfs/Options/Settings.swift
