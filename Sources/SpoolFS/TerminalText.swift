@@ -37,9 +37,7 @@ package enum TerminalText {
     var text = String.UnicodeScalarView()
     var rest = bytes[...]
     while let byte = rest.first {
-      var decoder = UTF8()
-      var iterator = rest.prefix(4).makeIterator()
-      if case .scalarValue(let scalar) = decoder.decode(&iterator) {
+      if let scalar = firstScalar(of: rest) {
         let width = UTF8.width(scalar)
         if !isSpecial(byte), isPrintable(scalar) || byte == UInt8(ascii: "\n") {
           text.append(scalar)
@@ -53,6 +51,14 @@ package enum TerminalText {
       }
     }
     return String(text)
+  }
+
+  /// The character that valid UTF-8 begins with; nil where it does not.
+  static func firstScalar(of bytes: ArraySlice<UInt8>) -> Unicode.Scalar? {
+    var decoder = UTF8()
+    var iterator = bytes.prefix(4).makeIterator()
+    guard case .scalarValue(let scalar) = decoder.decode(&iterator) else { return nil }
+    return scalar
   }
 
   private static func code(of byte: UInt8) -> String {

@@ -12,8 +12,8 @@ package enum JSONText {
         case 0..<0x20, 0x7f: text += escape(UInt16(byte))
         default: text.unicodeScalars.append(UnicodeScalar(byte))
         }
-      } else if let (scalar, length) = decode(rest) {
-        rest.removeFirst(length)
+      } else if let scalar = TerminalText.firstScalar(of: rest) {
+        rest.removeFirst(UTF8.width(scalar))
         append(scalar, to: &text)
       } else {
         rest.removeFirst()
@@ -41,13 +41,5 @@ package enum JSONText {
   private static func escape(_ unit: UInt16) -> String {
     let digits = String(unit, radix: 16)
     return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-  }
-
-  /// The scalar that valid UTF-8 begins with, and its length in bytes.
-  private static func decode(_ bytes: ArraySlice<UInt8>) -> (UnicodeScalar, Int)? {
-    var decoder = UTF8()
-    var iterator = bytes.prefix(4).makeIterator()
-    guard case .scalarValue(let scalar) = decoder.decode(&iterator) else { return nil }
-    return (scalar, UTF8.encode(scalar)?.count ?? 1)
   }
 }

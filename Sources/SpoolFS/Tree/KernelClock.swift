@@ -20,7 +20,8 @@ final class KernelClock: @unchecked Sendable {
   /// The clock of this process.
   static let shared = KernelClock()
 
-  /// A file to stamp, for one thread at a time: what it reads must be its own stamp. As long as a cache line, but in debug builds.
+  /// A file to stamp, for one thread at a time: what it reads must be its own stamp. As long as a cache line, except in
+  /// debug builds.
   private struct StampFile: ~Copyable {
     let lock = Lock()
     let descriptor: Int32

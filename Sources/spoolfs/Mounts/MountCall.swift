@@ -96,11 +96,6 @@ enum MountCall: String, ExpressibleByArgument {
   }
 }
 
-extension MountEntry {
-  /// As mountinfo writes it.
-  var device: String { "\(major):\(minor)" }
-}
-
 /// A call in another process.
 private final class PendingCall {
   private static let reportDescriptor: Int32 = 3

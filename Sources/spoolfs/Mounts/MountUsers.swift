@@ -25,7 +25,7 @@ struct MountUsers {
   init(of mount: MountEntry, except excluded: [pid_t] = [getpid()]) {
     self.mount = mount
     self.excluded = excluded
-    prefix = mount.path.withPlatformString { Array(UnsafeRawBufferPointer(start: $0, count: strlen($0))) }
+    prefix = mount.path.bytes
   }
 
   /// Users but the excluded processes. Those that have nothing but a mapping are only looked for where there are no others:
@@ -56,10 +56,7 @@ struct MountUsers {
   /// Whether the link shows a path in the mount, and, for a descriptor, whether it is of this mount and not of another
   /// one at the same path.
   private func isInside(_ link: FilePath, description: FilePath? = nil) -> Bool {
-    guard let target = readLink(link), target.starts(with: prefix) else { return false }
-    // A path in the mount, or the mount point itself, perhaps followed by " (deleted)".
-    let rest = target.dropFirst(prefix.count).first
-    guard rest == nil || rest == UInt8(ascii: "/") || rest == UInt8(ascii: " ") else { return false }
+    guard leads(link, to: prefix) else { return false }
     guard let description, let text = try? readFile(description) else { return true }
     let line = text.split(separator: 10).first { $0.starts(with: "mnt_id:".utf8) }
     let id = line.flatMap { Int(String(decoding: $0.filter { (0x30...0x39).contains($0) }, as: UTF8.self)) }
@@ -98,6 +95,13 @@ func directoryEntries(_ directory: FilePath) -> [String] {
     if name != ".", name != ".." { names.append(name) }
   }
   return names
+}
+
+/// Whether a link of /proc shows a path or something below it, perhaps followed by " (deleted)".
+func leads(_ link: FilePath, to path: [UInt8]) -> Bool {
+  guard let target = readLink(link), target.starts(with: path) else { return false }
+  let next = target.dropFirst(path.count).first
+  return next == nil || next == UInt8(ascii: "/") || next == UInt8(ascii: " ")
 }
 
 /// What a symbolic link says, without following it.

@@ -12,6 +12,9 @@ extension MountEntry {
     return option.flatMap { UInt32($0.dropFirst("user_id=".count)) }
   }
 
+  /// The device's numbers as mountinfo writes them.
+  var device: String { "\(major):\(minor)" }
+
   /// Whether it is of the same filesystem.
   func isSameDevice(as other: MountEntry) -> Bool { (major, minor) == (other.major, other.minor) }
 }

@@ -65,7 +65,7 @@ struct Guardian {
   /// Tells the guardian which filesystem is ours, by its device: should another one be mounted at the
   /// same place later, it is left alone.
   func watch(_ mount: MountEntry) {
-    send(Array(GuardianProcess.device(mount).utf8))
+    send(Array(mount.device.utf8))
   }
 
   /// Sends the guardian away: everything is cleared up.

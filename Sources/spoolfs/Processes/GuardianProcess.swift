@@ -38,8 +38,6 @@ final class GuardianProcess: Sendable {
     server = ServerEnd()
   }
 
-  static func device(_ mount: MountEntry) -> String { "\(mount.major):\(mount.minor)" }
-
   /// - Throws: what reading the pipe fails with.
   func run() throws {
     // SIGPIPE: whoever read what `run` writes may be gone.
@@ -147,7 +145,7 @@ final class GuardianProcess: Sendable {
     /// The server's mount at `mountPoint`; nil where there is none, or another one by now.
     func mount(at mountPoint: FilePath) -> MountEntry? {
       guard let mount = try? MountTable.top(at: mountPoint), mount.isSpoolFS,
-        lock.withLock({ bytes.elementsEqual(GuardianProcess.device(mount).utf8) })
+        lock.withLock({ bytes.elementsEqual(mount.device.utf8) })
       else { return nil }
       return mount
     }

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import SpoolFS
 internal import SystemPackage
 
 /// Which processes have a path that leads to nothing any more: they may use it again, whoever owns it by then.
@@ -12,14 +13,9 @@ enum PathUsers {
   static func exist(of path: FilePath) -> Bool {
     let own = String(getpid())
     let processes = directoryEntries("/proc").filter { Int32($0) != nil && $0 != own }.map(FilePath("/proc").appending)
-    return processes.contains { works(in: path, $0) } || processes.contains { hasText(with: path, $0) }
-  }
-
-  private static func works(in path: FilePath, _ process: FilePath) -> Bool {
-    let prefix = path.withPlatformString { Array(UnsafeRawBufferPointer(start: $0, count: strlen($0))) }
-    guard let target = readLink(process.appending("cwd")), target.starts(with: prefix) else { return false }
-    let next = target.dropFirst(prefix.count).first
-    return next == nil || next == UInt8(ascii: "/") || next == UInt8(ascii: " ")
+    let bytes = path.bytes
+    return processes.contains { leads($0.appending("cwd"), to: bytes) }
+      || processes.contains { hasText(with: path, $0) }
   }
 
   private static func hasText(with path: FilePath, _ process: FilePath) -> Bool {
